@@ -1,0 +1,1 @@
+//! The members of the cluster as the log has made them.

@@ -1,0 +1,1 @@
+//! KV requests against the store: range, put, delete, txn, compaction.

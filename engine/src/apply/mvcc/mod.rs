@@ -1,0 +1,1 @@
+//! Multi-version keys: a key index and a revision log, one writer, many readers.

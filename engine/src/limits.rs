@@ -1,0 +1,28 @@
+//! Named limits of the engine: each with its unit and its reason. Anything that can grow is bounded by a row here.
+
+/// Size of a WAL segment in bytes: etcd's, decimal. Go cuts to the next segment after a save passes it.
+pub const WAL_SEGMENT_BYTES: u64 = 64_000_000;
+
+/// Unit of O_DIRECT writes to the log, in bytes. Covers every logical block size of disks in use (512 and 4096).
+pub const WAL_BLOCK_BYTES: usize = 4096;
+
+/// Most bytes of records that one WAL write carries. A batch above this is written in the next one: a single write must
+/// stay well below the disk's own stall limits, and 1 MiB already saturates SSDs.
+pub const WAL_BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Largest log record accepted by recovery, in bytes. Guards against absurd lengths from a damaged frame; ten times etcd's
+/// largest sensible `--max-request-bytes` (10 MiB plus overhead).
+pub const WAL_RECORD_BYTES_MAX: u64 = 100 << 20;
+
+/// Entries kept in memory below the applied index for slow followers (etcd's snapshot-catchup-entries default).
+pub const LOG_CATCH_UP_ENTRIES: u64 = 5000;
+
+/// Proposals waiting for their entry to be applied, count. etcd refuses new ones at this backlog of unapplied entries.
+pub const PROPOSALS_PENDING_MAX: usize = 5000;
+
+/// Bytes of proposals waiting for their entry to be applied: 5000 small ones fit, 40 of the largest default size too.
+pub const PROPOSALS_PENDING_BYTES_MAX: usize = 64 << 20;
+
+/// Rows in one segment of the revision log, count: big enough that the segment table stays small (1 M rows: 245
+/// segments), small enough that a compacted stretch is given back soon.
+pub const REVISION_SEGMENT_ROWS: usize = 4096;

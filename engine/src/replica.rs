@@ -1,0 +1,1 @@
+//! The replica: consensus, log writer and apply composed; inputs in, effects out.

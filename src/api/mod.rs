@@ -1,0 +1,1 @@
+//! The services: what each call checks, asks and answers.

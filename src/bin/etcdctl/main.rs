@@ -1,0 +1,2 @@
+//! `etcdctl`: the command line client.
+fn main() {}

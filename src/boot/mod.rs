@@ -1,0 +1,1 @@
+//! Which start this is, and what is on disk.

@@ -1,0 +1,1 @@
+//! One thread's loop over the roles it was given.

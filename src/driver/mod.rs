@@ -1,0 +1,1 @@
+//! The raft role's loop: drains inputs, executes effects, decides nothing.

@@ -1,0 +1,1 @@
+//! The only cross-core primitive: a bounded queue and a wake.

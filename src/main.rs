@@ -1,0 +1,2 @@
+//! `etcd`: the server.
+fn main() {}

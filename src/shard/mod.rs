@@ -1,0 +1,1 @@
+//! The shard role: connections and the calls on them.

@@ -1,0 +1,1 @@
+//! Gives roles to threads, from a topology: pure.

@@ -1,0 +1,1 @@
+//! What this kernel and file system can do.

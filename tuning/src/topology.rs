@@ -1,0 +1,1 @@
+//! CPUs of this machine as sysfs and cgroups show them.
