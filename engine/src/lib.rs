@@ -9,4 +9,5 @@ pub mod effect;
 pub mod limits;
 pub mod pb;
 pub mod replica;
+pub mod request_id;
 pub mod wal;

@@ -26,3 +26,13 @@ pub const PROPOSALS_PENDING_BYTES_MAX: usize = 64 << 20;
 /// Rows in one segment of the revision log, count: big enough that the segment table stays small (1 M rows: 245
 /// segments), small enough that a compacted stretch is given back soon.
 pub const REVISION_SEGMENT_ROWS: usize = 4096;
+
+/// Entries dropped from the in-memory log at a time, count: dropping is cheap but not free, and lateness costs little.
+pub const LOG_COMPACT_STRIDE_ENTRIES: u64 = 500;
+
+/// Linearizable reads waiting for a quorum round or for apply, count. Shards answer "too many requests" above it; a round
+/// serves all that wait, so only a lost leader lets this fill.
+pub const READS_WAITING_MAX: usize = 50_000;
+
+/// How long an unanswered read-index round waits before it is asked again, in nanoseconds (etcd's 500 ms).
+pub const READ_INDEX_RETRY_NS: u64 = 500_000_000;

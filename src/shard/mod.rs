@@ -1,1 +1,203 @@
-//! The shard role: connections and the calls on them.
+//! The shard role: connections and the calls on them. A shard owns its connections and reads the store through its own
+//! reader; writes, and reads while the gate is shut, go to the raft role and come back as answers. It never blocks, and it
+//! keeps no reference into the store across a turn.
+
+mod call;
+mod conn;
+mod router;
+mod web;
+
+use crate::exchange::{FromRaft, ToRaft};
+use crate::ops::metrics::ShardProbe;
+use crate::published::Published;
+use crate::reactor::{ConnId, ListenerId, Reactor};
+use conn::{Conn, Protocol};
+use engine::apply::mvcc::Reader;
+use engine::request_id::{IdMap, RequestIds};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Most bytes handed to one send: enough to fill a socket buffer, small enough that one slow reader of a huge answer holds
+/// little memory twice.
+const SEND_BYTES_MAX: usize = 256 << 10;
+
+/// Calls of one shard that wait for the raft role, count. Above it new ones are answered "too many requests"; it also
+/// bounds the mailboxes, which reserve a slot per waiting call.
+pub const CALLS_WAITING_MAX: usize = 16_384;
+
+/// What a shard needs to know and does not change.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub max_request_bytes: usize,
+    pub max_txn_ops: usize,
+    pub max_concurrent_streams: u32,
+}
+
+pub struct Shard {
+    settings: Settings,
+    published: Arc<Published>,
+    reader: Reader,
+    probe: Arc<ShardProbe>,
+    metrics: web::MetricsPage,
+    ids: RequestIds,
+    /// Sockets that wait for the member to be ready before anybody is accepted on them.
+    unopened: Vec<OwnedFd>,
+    listeners: Vec<ListenerId>,
+    conns: IdMap<Conn>,
+    /// Calls that wait for an answer of the raft role, by request id.
+    waiting: IdMap<call::Waiting>,
+    outbox: Vec<ToRaft>,
+    /// Connections with something to send, or to close, at the end of this turn.
+    dirty: Vec<ConnId>,
+    /// Connections to be closed at the end of this turn.
+    gone: Vec<ConnId>,
+    draining: bool,
+}
+
+impl Shard {
+    pub fn new(
+        settings: Settings,
+        published: Arc<Published>,
+        reader: Reader,
+        probe: Arc<ShardProbe>,
+        metrics: web::MetricsPage,
+        ids: RequestIds,
+        sockets: Vec<OwnedFd>,
+    ) -> Self {
+        Self {
+            settings,
+            published,
+            reader,
+            probe,
+            metrics,
+            ids,
+            unopened: sockets,
+            listeners: Vec::new(),
+            conns: IdMap::default(),
+            waiting: IdMap::default(),
+            outbox: Vec::new(),
+            dirty: Vec::new(),
+            gone: Vec::new(),
+            draining: false,
+        }
+    }
+
+    /// Starts accepting once the member has published itself.
+    pub fn open_when_ready<R: Reactor>(&mut self, reactor: &mut R) {
+        if !self.unopened.is_empty() && self.published.ready() && !self.draining {
+            self.listeners = self.unopened.drain(..).map(|socket| reactor.listen(socket)).collect();
+        }
+    }
+
+    pub fn accepted(&mut self, conn: ConnId) {
+        self.conns.insert(conn.0, Conn::new(conn));
+    }
+
+    pub fn received(&mut self, id: ConnId, bytes: &[u8]) {
+        let Some(mut conn) = self.conns.remove(&id.0) else { return };
+        self.probe.add_received_bytes(bytes.len() as u64);
+        conn.receive(bytes, &self.settings);
+        self.serve(&mut conn);
+        self.mark_dirty(&mut conn);
+        self.conns.insert(id.0, conn);
+    }
+
+    /// The peer is gone: its calls have nobody to answer.
+    pub fn closed(&mut self, id: ConnId) {
+        if self.conns.remove(&id.0).is_some() {
+            self.gone.push(id);
+        }
+    }
+
+    pub fn sent(&mut self, id: ConnId, buf: Vec<u8>, result: Result<(), i32>) {
+        let Some(conn) = self.conns.get_mut(&id.0) else { return };
+        conn.sending = false;
+        conn.broken |= result.is_err();
+        conn.spare = buf;
+        conn.spare.clear();
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    pub fn answer(&mut self, message: FromRaft) {
+        let Some(waiting) = self.waiting.remove(&message.id()) else { return };
+        let Some(mut conn) = self.conns.remove(&waiting.conn.0) else { return };
+        self.finish(&mut conn, waiting, message);
+        self.mark_dirty(&mut conn);
+        self.conns.insert(conn.id.0, conn);
+    }
+
+    /// What this turn asks of the raft role.
+    pub fn take_outbox(&mut self) -> &mut Vec<ToRaft> {
+        &mut self.outbox
+    }
+
+    /// One send for every connection that has something to say and is not already sending.
+    pub fn flush<R: Reactor>(&mut self, reactor: &mut R) {
+        for id in self.gone.drain(..) {
+            reactor.close(id);
+        }
+        for id in std::mem::take(&mut self.dirty) {
+            let Some(conn) = self.conns.get_mut(&id.0) else { continue };
+            conn.dirty = false;
+            if conn.sending {
+                continue;
+            }
+            let mut buf = std::mem::take(&mut conn.spare);
+            conn.transmit(&mut buf, SEND_BYTES_MAX);
+            if !buf.is_empty() && !conn.broken {
+                self.probe.add_sent_bytes(buf.len() as u64);
+                conn.sending = true;
+                reactor.send(id, buf);
+            } else if conn.broken || conn.is_done() {
+                self.conns.remove(&id.0);
+                reactor.close(id);
+            } else {
+                conn.spare = buf;
+            }
+        }
+    }
+
+    /// Stops accepting and tells every connection that no new calls are taken.
+    pub fn drain<R: Reactor>(&mut self, reactor: &mut R) {
+        self.draining = true;
+        self.unopened.clear();
+        for listener in self.listeners.drain(..) {
+            reactor.stop_listening(listener);
+        }
+        for conn in self.conns.values_mut() {
+            conn.drain();
+            if !conn.dirty {
+                conn.dirty = true;
+                self.dirty.push(conn.id);
+            }
+        }
+    }
+
+    /// True when no call waits and everything said has left.
+    pub fn is_drained(&self) -> bool {
+        self.waiting.is_empty() && self.dirty.is_empty() && self.conns.values().all(|c| !c.sending && !c.has_output())
+    }
+
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    fn mark_dirty(&mut self, conn: &mut Conn) {
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push(conn.id);
+        }
+    }
+
+    /// Takes every whole request that has arrived on a connection.
+    fn serve(&mut self, conn: &mut Conn) {
+        match &mut conn.protocol {
+            Protocol::Unknown(_) => {}
+            Protocol::Grpc(_) => self.serve_grpc(conn),
+            Protocol::Web(_) => self.serve_web(conn),
+        }
+    }
+}

@@ -1,1 +1,11 @@
-//! Tests that drive the real binaries.
+//! Tests that drive the real binaries. Each starts servers of its own on free loopback ports with directories of their own.
+
+mod boot;
+mod crash;
+mod fallback;
+mod http;
+mod kv;
+mod ledger;
+mod seccomp;
+mod server;
+mod tools;

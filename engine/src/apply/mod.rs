@@ -4,3 +4,121 @@
 pub mod cluster;
 pub mod kv;
 pub mod mvcc;
+
+use crate::pb::etcdserverpb::{InternalRaftRequest, internal_raft_request};
+use crate::pb::raftpb;
+use cluster::Cluster;
+use prost::Message as _;
+use std::fmt;
+
+/// The whole replicated state of a member.
+pub struct Machine {
+    pub store: mvcc::Store,
+    pub cluster: Cluster,
+    applied: u64,
+}
+
+/// What applying one entry did beyond changing the state.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// For consensus: the change to make (node id 0 when the change was found invalid).
+    pub conf_change: Option<raftpb::ConfChange>,
+    pub request: Option<Request>,
+}
+
+#[derive(Debug)]
+pub struct Request {
+    /// The id in the request's header: who waits for it knows it by this.
+    pub id: u64,
+    pub result: Result<kv::Outcome, kv::Error>,
+    /// Set when the request decided the cluster version.
+    pub cluster_version: Option<String>,
+    pub cluster_changed: bool,
+}
+
+/// An entry this build cannot apply. Skipping it would make this member differ from the others, so it is fatal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unapplicable {
+    pub index: u64,
+    pub what: String,
+}
+
+impl fmt::Display for Unapplicable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "log entry {} holds {}, which this version cannot apply; start the etcd version that wrote it on this directory",
+            self.index, self.what
+        )
+    }
+}
+
+impl Machine {
+    pub fn new(cluster: Cluster) -> Self {
+        Self { store: mvcc::Store::new(), cluster, applied: 0 }
+    }
+
+    /// Index of the last entry applied.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    pub fn apply(&mut self, entry: &raftpb::Entry) -> Result<Applied, Unapplicable> {
+        let refuse = |what: String| Unapplicable { index: entry.index, what };
+        assert!(entry.index == self.applied + 1, "apply of entry {} after {}", entry.index, self.applied);
+        let applied = match raftpb::EntryType::try_from(entry.r#type) {
+            // A new leader's empty entry.
+            Ok(raftpb::EntryType::Normal) if entry.data.is_empty() => Applied::default(),
+            Ok(raftpb::EntryType::Normal) => {
+                let request = InternalRaftRequest::decode(entry.data.clone())
+                    .map_err(|e| refuse(format!("an unreadable request ({e})")))?;
+                Applied { request: Some(self.apply_request(request).map_err(refuse)?), ..Applied::default() }
+            }
+            Ok(raftpb::EntryType::ConfChange) => {
+                let change = raftpb::ConfChange::decode(entry.data.clone())
+                    .map_err(|e| refuse(format!("an unreadable conf change ({e})")))?;
+                let changed = self.cluster.apply_conf_change(&change);
+                Applied { conf_change: Some(changed.raft_change), ..Applied::default() }
+            }
+            _ => return Err(refuse(format!("an entry of type {}", entry.r#type))),
+        };
+        self.applied = entry.index;
+        Ok(applied)
+    }
+
+    fn apply_request(&mut self, request: InternalRaftRequest) -> Result<Request, String> {
+        use internal_raft_request::Request as R;
+        let id = request.header.as_ref().map_or(request.id, |h| h.id);
+        let mut done = Request { id, result: Ok(kv::Outcome::Nothing), cluster_version: None, cluster_changed: false };
+        // Leases come with their own part of the machine; until then no lease exists.
+        let leases = kv::NoLeases;
+        match request.request.ok_or("a request of a kind unknown to it")? {
+            R::Put(put) => done.result = kv::put(&mut self.store, &put, &leases),
+            R::DeleteRange(delete) => done.result = kv::delete_range(&mut self.store, &delete),
+            R::Txn(txn) => done.result = kv::txn(&mut self.store, &txn, &leases),
+            R::Compaction(compaction) => done.result = kv::compact(&mut self.store, &compaction),
+            R::ClusterVersionSet(set) => {
+                self.cluster.apply_version(&set);
+                (done.cluster_version, done.cluster_changed) = (Some(set.ver), true);
+            }
+            R::ClusterMemberAttrSet(set) => {
+                self.cluster.apply_attributes(&set);
+                done.cluster_changed = true;
+            }
+            // Reads have no place in the log; etcd too ignores what they would answer.
+            R::Range(_) => {}
+            other => return Err(kind_of(&other).to_owned()),
+        }
+        Ok(done)
+    }
+}
+
+fn kind_of(request: &internal_raft_request::Request) -> &'static str {
+    use internal_raft_request::Request as R;
+    match request {
+        R::LeaseGrant(_) | R::LeaseRevoke(_) | R::LeaseCheckpoint(_) => "a lease request",
+        R::Alarm(_) => "an alarm",
+        R::DowngradeInfoSet(_) | R::DowngradeVersionTest(_) => "a downgrade request",
+        _ => "an auth request",
+    }
+}

@@ -1,1 +1,0 @@
-//! The replica: consensus, log writer and apply composed; inputs in, effects out.

@@ -1,0 +1,539 @@
+//! The replica: consensus, log writer and apply composed into one machine. Inputs go in through `handle`, effects come
+//! out of `poll_effect` until None; there is no other way in or out, so a simulator and a server run the same code.
+//!
+//! Order of things, and why: a turn's inputs are all handled before the first effect is polled, so that its proposals are
+//! one consensus step and one log write. Answers leave only after the store has published their revision, and an entry is
+//! committed only when a quorum (this member included) has it durable.
+
+mod open;
+mod proposals;
+mod reads;
+
+pub use open::{OpenError, Opened, open};
+
+use crate::apply::{Applied, Machine, Request};
+use crate::consensus::{self, Node, Role};
+use crate::disk::AlignedBuf;
+use crate::effect::{FileOp, FileResult, Now, OpId};
+use crate::limits;
+use crate::pb::{etcdserverpb, membershippb, raftpb};
+use crate::request_id::RequestIds;
+use crate::wal;
+use bytes::Bytes;
+use proposals::Proposals;
+use prost::Message as _;
+use reads::Reads;
+use std::collections::VecDeque;
+
+/// The version this member claims in the log (the cluster version is its major and minor with patch 0).
+pub const CLUSTER_VERSION: &str = "3.7.0";
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub member_id: u64,
+    pub name: String,
+    pub client_urls: Vec<String>,
+    /// Length of a raft tick: the heartbeat interval.
+    pub tick_ns: u64,
+    /// Ticks without a leader before an election.
+    pub election_ticks: usize,
+    pub pre_vote: bool,
+    /// How long a proposal or a waiting read may take: 5 s + 2 election timeouts in etcd.
+    pub request_timeout_ns: u64,
+    /// Seed of everything that looks random in here.
+    pub seed: u64,
+    /// Lanes of request ids in this process; the replica uses the last one, shards the others.
+    pub id_lanes: u64,
+    pub wal: wal::Config,
+}
+
+#[derive(Debug)]
+pub enum Input {
+    /// Nothing but the time: call when `deadline_ns` has passed.
+    Tick,
+    /// A whole encoded InternalRaftRequest whose header carries `id`. Ends in exactly one `Effect::Answer` with that id.
+    Propose { id: u64, request: Bytes },
+    /// A linearizable read that found the read gate closed. Ends in exactly one `Effect::ReadReady`.
+    Read { id: u64 },
+    /// From another member, already checked to be for this one.
+    Message(raftpb::Message),
+    /// A message to this member could not be delivered.
+    Unreachable { member_id: u64 },
+    FileDone { id: OpId, result: FileResult, buf: Option<AlignedBuf> },
+    /// Write what is still only in memory (the commit index), then close the log: ends in `Effect::Stopped`.
+    Stop,
+}
+
+#[derive(Debug)]
+pub enum Effect {
+    File { id: OpId, op: FileOp },
+    Send(raftpb::Message),
+    /// The proposal's entry was applied and published, or will not be.
+    Answer { id: u64, result: Result<crate::apply::kv::Outcome, Error> },
+    /// The store now holds everything acked before the read came: read and answer.
+    ReadReady { id: u64, result: Result<(), Error> },
+    /// What others may know about this member has changed. Comes before the answers that depend on it.
+    Status(Status),
+    /// Something the operator should find in the log.
+    Event(Event),
+    /// The member must stop now: its log can no longer be trusted to hold what it acks.
+    Fatal(String),
+    Stopped,
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Found while applying; every member finds the same.
+    Apply(crate::apply::kv::Error),
+    TooManyRequests,
+    /// Not done in time; it may still be done later.
+    Timeout,
+    /// Leadership moved while a read waited.
+    LeaderChanged,
+    Stopped,
+    /// Consensus refused the proposal (leadership is being handed over).
+    Dropped,
+}
+
+/// What shards and operators may know without asking the raft role.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub term: u64,
+    /// Member id, 0 when unknown.
+    pub leader: u64,
+    pub is_leader: bool,
+    pub is_learner: bool,
+    pub committed: u64,
+    pub applied: u64,
+    /// Linearizable reads may be served from the published store without asking anybody (design D12).
+    pub read_gate_open: bool,
+    /// This member has published itself: clients may be served.
+    pub ready: bool,
+    /// Proposals accepted and not yet answered.
+    pub pending: u64,
+    /// Bumped whenever membership or the cluster version changed.
+    pub cluster_generation: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    LeaderChanged { from: u64, to: u64, term: u64 },
+    BecameLeader { term: u64 },
+    Published,
+    ClusterVersion { version: String, initial: bool },
+    MemberAdded { id: u64 },
+    MemberRemoved { id: u64 },
+}
+
+/// A Ready whose records are in the log but not yet durable.
+struct Unpersisted {
+    ready_number: u64,
+    durable_at: wal::Seq,
+    messages: Vec<raftpb::Message>,
+}
+
+pub struct Replica {
+    config: Config,
+    node: Node,
+    log: wal::Writer,
+    machine: Machine,
+    proposals: Proposals,
+    reads: Reads,
+    ids: RequestIds,
+    now: Now,
+    next_tick_ns: u64,
+    unpersisted: VecDeque<Unpersisted>,
+    /// The newest append that had to be durable; a Ready that needs nothing new waits for this one.
+    last_sync: wal::Seq,
+    /// Index of the newest conf change in the log: the read gate is closed until it is applied.
+    conf_change_index: u64,
+    applied_term: u64,
+    publish: Step,
+    set_version: Step,
+    status: Status,
+    effects: VecDeque<Effect>,
+    dirty: bool,
+    stopping: bool,
+    /// Failed or stopped: nothing goes in or comes out any more.
+    halted: bool,
+}
+
+/// Progress of something the replica proposes on its own behalf and repeats until it is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Wanted,
+    Proposed { id: u64 },
+    Done,
+}
+
+impl Replica {
+    fn assemble(config: Config, node: Node, log: wal::Writer, machine: Machine, applied_term: u64, now: Now) -> Self {
+        let ids = RequestIds::new(config.member_id, now.unix_ms, config.id_lanes - 1, config.id_lanes);
+        let mut replica = Self {
+            proposals: Proposals::new(config.request_timeout_ns),
+            reads: Reads::new(config.request_timeout_ns),
+            ids,
+            now,
+            next_tick_ns: now.mono_ns + config.tick_ns,
+            unpersisted: VecDeque::new(),
+            last_sync: log.durable(),
+            conf_change_index: 0,
+            applied_term,
+            publish: Step::Wanted,
+            set_version: Step::Wanted,
+            status: Status::default(),
+            effects: VecDeque::new(),
+            dirty: true,
+            stopping: false,
+            halted: false,
+            config,
+            node,
+            log,
+            machine,
+        };
+        if replica.machine.cluster.version().is_some() {
+            replica.set_version = Step::Done;
+        }
+        if replica.node.is_sole_voter() {
+            replica.node.campaign();
+        }
+        replica
+    }
+
+    /// The store's reader, to be cloned for every shard.
+    pub fn reader(&self) -> crate::apply::mvcc::Reader {
+        self.machine.store.reader()
+    }
+
+    pub fn cluster(&self) -> &crate::apply::cluster::Cluster {
+        &self.machine.cluster
+    }
+
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// When to call `handle(Input::Tick)` at the latest, on the `mono_ns` clock.
+    pub fn deadline_ns(&self) -> u64 {
+        self.next_tick_ns
+    }
+
+    pub fn handle(&mut self, input: Input, now: Now) {
+        assert!(now.mono_ns >= self.now.mono_ns, "time fell from {} to {}", self.now.mono_ns, now.mono_ns);
+        self.now = now;
+        self.dirty = true;
+        if self.halted {
+            return;
+        }
+        match input {
+            Input::Tick => {}
+            Input::Propose { id, .. } if self.stopping => self.answer(id, Err(Error::Stopped)),
+            Input::Propose { id, request } => {
+                if let Err(error) = self.proposals.admit(id, request, now.mono_ns) {
+                    self.answer(id, Err(error));
+                }
+            }
+            Input::Read { id } => {
+                if let Err(error) = self.reads.admit(id, now.mono_ns) {
+                    self.effects.push_back(Effect::ReadReady { id, result: Err(error) });
+                }
+            }
+            Input::Message(message) => self.node.step(message),
+            Input::Unreachable { member_id } => self.node.report_unreachable(member_id),
+            Input::FileDone { id, result, buf } => {
+                if let Err(fatal) = self.log.handle(id, result, buf) {
+                    self.fail(fatal.to_string());
+                }
+            }
+            Input::Stop => {
+                self.stopping = true;
+                self.log.close();
+            }
+        }
+        self.pass_time();
+    }
+
+    /// The next thing to do, until None. Effects may be carried out in any order, except that `Status` and `Answer` are
+    /// already true when they are polled.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        if self.dirty {
+            self.dirty = false;
+            self.pump();
+        }
+        if let Some(effect) = self.effects.pop_front() {
+            return Some(effect);
+        }
+        if self.halted {
+            return None;
+        }
+        self.log.poll_effect().map(|(id, op)| Effect::File { id, op })
+    }
+
+    fn pass_time(&mut self) {
+        if self.now.mono_ns < self.next_tick_ns {
+            return;
+        }
+        self.node.tick();
+        // A thread that was held up ticks once, not once for every tick it missed: a burst of ticks would start an
+        // election before the heartbeats waiting in the socket are read.
+        self.next_tick_ns = self.now.mono_ns + self.config.tick_ns;
+        for id in self.proposals.expire(self.now.mono_ns) {
+            for step in [&mut self.publish, &mut self.set_version] {
+                if *step == (Step::Proposed { id }) {
+                    *step = Step::Wanted;
+                }
+            }
+            self.answer(id, Err(Error::Timeout));
+        }
+        for id in self.reads.expire(self.now.mono_ns) {
+            self.effects.push_back(Effect::ReadReady { id, result: Err(Error::Timeout) });
+        }
+        if self.reads.retry_due(self.now.mono_ns) && !self.status.read_gate_open {
+            self.ask_read_index();
+        }
+    }
+
+    /// Takes work from consensus until there is none, moving it into the log, the network and the state machine.
+    fn pump(&mut self) {
+        if self.halted {
+            return;
+        }
+        loop {
+            self.propose_own();
+            self.propose_waiting();
+            self.release_persisted();
+            let Some(ready) = self.node.take_ready() else { break };
+            self.take(ready);
+        }
+        self.update_status();
+        self.settle_reads();
+        if self.stopping && self.log.is_closed() && !self.halted {
+            self.halted = true;
+            for id in self.proposals.drain() {
+                self.answer(id, Err(Error::Stopped));
+            }
+            for id in self.reads.drain() {
+                self.effects.push_back(Effect::ReadReady { id, result: Err(Error::Stopped) });
+            }
+            self.effects.push_back(Effect::Stopped);
+        }
+    }
+
+    fn take(&mut self, ready: consensus::Ready) {
+        for entry in &ready.entries {
+            if entry.r#type == raftpb::EntryType::ConfChange as i32 {
+                self.conf_change_index = self.conf_change_index.max(entry.index);
+            }
+        }
+        if ready.hard_state.is_some() || !ready.entries.is_empty() {
+            let seq = self.log.append(ready.hard_state, &ready.entries);
+            if ready.must_sync {
+                self.last_sync = seq;
+            }
+        }
+        self.effects.extend(ready.messages.into_iter().map(Effect::Send));
+        self.unpersisted.push_back(Unpersisted {
+            ready_number: ready.number,
+            durable_at: self.last_sync,
+            messages: ready.messages_after_persist,
+        });
+        for (context, index) in ready.reads {
+            self.reads.confirmed(context, index);
+        }
+        self.apply(ready.committed);
+    }
+
+    fn release_persisted(&mut self) {
+        let durable = self.log.durable();
+        let mut number = None;
+        while self.unpersisted.front().is_some_and(|u| u.durable_at <= durable) {
+            let Some(unpersisted) = self.unpersisted.pop_front() else { break };
+            self.effects.extend(unpersisted.messages.into_iter().map(Effect::Send));
+            number = Some(unpersisted.ready_number);
+        }
+        if let Some(number) = number {
+            self.node.persisted(number);
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<raftpb::Entry>) {
+        let Some(last) = entries.last() else { return };
+        let last_index = last.index;
+        let mut answers = Vec::new();
+        for entry in &entries {
+            assert!(entry.index == self.machine.applied() + 1, "entry {} after {}", entry.index, self.machine.applied());
+            self.applied_term = entry.term;
+            match self.machine.apply(entry) {
+                Ok(Applied { conf_change, request }) => {
+                    if let Some(change) = conf_change {
+                        self.node.apply_conf_change(&change);
+                        self.status.cluster_generation += 1;
+                        let id = change.node_id;
+                        self.effects.push_back(Effect::Event(match change.r#type {
+                            t if t == raftpb::ConfChangeType::RemoveNode as i32 => Event::MemberRemoved { id },
+                            _ => Event::MemberAdded { id },
+                        }));
+                    }
+                    if let Some(request) = request {
+                        self.settle_own(&request);
+                        if self.proposals.complete(request.id) {
+                            answers.push((request.id, request.result));
+                        }
+                    }
+                }
+                Err(error) => return self.fail(error.to_string()),
+            }
+        }
+        self.machine.store.publish();
+        self.node.applied(last_index);
+        self.update_status();
+        for (id, result) in answers {
+            self.answer(id, result.map_err(Error::Apply));
+        }
+        // In strides: dropping one entry per entry applied would touch the log's front every time.
+        let keep_from = last_index.saturating_sub(limits::LOG_CATCH_UP_ENTRIES);
+        if keep_from >= self.node.first_held() + limits::LOG_COMPACT_STRIDE_ENTRIES {
+            self.node.compact(keep_from);
+        }
+    }
+
+    /// Publishing this member and deciding the cluster version are proposals of the replica itself.
+    fn settle_own(&mut self, request: &Request) {
+        let mine = Step::Proposed { id: request.id };
+        if self.publish == mine {
+            self.publish = Step::Done;
+            self.effects.push_back(Effect::Event(Event::Published));
+        }
+        if let Some(version) = &request.cluster_version {
+            let initial = self.set_version != Step::Done;
+            self.set_version = Step::Done;
+            self.effects.push_back(Effect::Event(Event::ClusterVersion { version: version.clone(), initial }));
+        }
+        if request.cluster_changed {
+            self.status.cluster_generation += 1;
+        }
+    }
+
+    fn propose_own(&mut self) {
+        use etcdserverpb::internal_raft_request::Request as R;
+        if self.stopping || self.node.leader() == 0 {
+            return;
+        }
+        if self.publish == Step::Wanted {
+            let attributes =
+                membershippb::Attributes { name: self.config.name.clone(), client_urls: self.config.client_urls.clone() };
+            let request = membershippb::ClusterMemberAttrSetRequest {
+                member_id: self.config.member_id,
+                member_attributes: Some(attributes),
+            };
+            self.publish = self.propose_as_self(R::ClusterMemberAttrSet(request));
+        }
+        let leads = self.node.role() == Role::Leader && self.applied_term == self.node.term();
+        if self.set_version == Step::Wanted && self.publish == Step::Done && leads {
+            let request = membershippb::ClusterVersionSetRequest { ver: CLUSTER_VERSION.into() };
+            self.set_version = self.propose_as_self(R::ClusterVersionSet(request));
+        }
+    }
+
+    fn propose_as_self(&mut self, request: etcdserverpb::internal_raft_request::Request) -> Step {
+        let id = self.ids.next_id();
+        let header = Some(etcdserverpb::RequestHeader { id, ..Default::default() });
+        let request = etcdserverpb::InternalRaftRequest { id: 0, request: Some(request), header };
+        match self.proposals.admit(id, request.encode_to_vec().into(), self.now.mono_ns) {
+            Ok(()) => Step::Proposed { id },
+            Err(_) => Step::Wanted,
+        }
+    }
+
+    /// With no leader, proposals wait (as in etcd) until there is one or their time is up.
+    fn propose_waiting(&mut self) {
+        if self.node.leader() == 0 {
+            return;
+        }
+        let batch = self.proposals.take_unproposed();
+        if batch.is_empty() {
+            return;
+        }
+        let (ids, payloads): (Vec<u64>, Vec<Bytes>) = batch.into_iter().unzip();
+        if self.node.propose(payloads).is_err() {
+            for id in ids {
+                self.proposals.complete(id);
+                self.answer(id, Err(Error::Dropped));
+            }
+        }
+    }
+
+    fn update_status(&mut self) {
+        let before = self.status;
+        let leads = self.node.role() == Role::Leader;
+        self.status.term = self.node.term();
+        self.status.leader = self.node.leader();
+        self.status.is_leader = leads;
+        self.status.is_learner = !self.node.is_voter();
+        self.status.committed = self.node.committed();
+        self.status.applied = self.machine.applied();
+        self.status.ready = self.publish == Step::Done;
+        self.status.pending = self.proposals.len() as u64;
+        self.status.read_gate_open = leads
+            && self.node.is_sole_voter()
+            && self.applied_term == self.status.term
+            && self.machine.applied() >= self.conf_change_index;
+        if self.status == before {
+            return;
+        }
+        if before.leader != self.status.leader {
+            let (from, to, term) = (before.leader, self.status.leader, self.status.term);
+            if leads && !before.is_leader {
+                self.effects.push_back(Effect::Event(Event::BecameLeader { term }));
+            }
+            self.effects.push_back(Effect::Event(Event::LeaderChanged { from, to, term }));
+            if from != 0 {
+                for id in self.reads.drain() {
+                    self.effects.push_back(Effect::ReadReady { id, result: Err(Error::LeaderChanged) });
+                }
+            }
+        }
+        self.effects.push_back(Effect::Status(self.status));
+    }
+
+    fn settle_reads(&mut self) {
+        if self.reads.is_empty() {
+            return;
+        }
+        let ready = if self.status.read_gate_open {
+            self.reads.drain()
+        } else {
+            if self.reads.wants_round() && self.node.leader() != 0 {
+                self.ask_read_index();
+                self.dirty = true;
+            }
+            self.reads.take_applied(self.machine.applied())
+        };
+        for id in ready {
+            self.effects.push_back(Effect::ReadReady { id, result: Ok(()) });
+        }
+    }
+
+    fn ask_read_index(&mut self) {
+        // The crate drops the request before the first commit of a term; `retry_due` brings it back.
+        let context = self.ids.next_id();
+        if self.reads.start_round(context, self.now.mono_ns) {
+            self.node.read_index(context);
+        }
+    }
+
+    fn answer(&mut self, id: u64, result: Result<crate::apply::kv::Outcome, Error>) {
+        if RequestIds::lane_of(id, self.config.id_lanes) == self.config.id_lanes - 1 {
+            return; // The replica's own proposal.
+        }
+        self.effects.push_back(Effect::Answer { id, result });
+    }
+
+    fn fail(&mut self, why: String) {
+        if !self.halted {
+            self.halted = true;
+            self.effects.push_back(Effect::Fatal(why));
+        }
+    }
+}
