@@ -1,0 +1,4 @@
+//! HTTP/2 and gRPC, both sides joined in memory in one thread. No sockets, no clock; one seed reproduces any failure.
+
+mod calls;
+mod pair;
