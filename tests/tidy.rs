@@ -151,6 +151,7 @@ const UNSAFE_DOORS: &[&str] = &[
     "engine/src/disk/file",
     "src/reactor/",
     "src/signals.rs",
+    "src/driver/disk.rs",
     "tuning/src/probe",
     "tuning/src/pin.rs",
     "tests/reactor",

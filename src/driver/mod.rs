@@ -70,6 +70,7 @@ impl Driver {
         if mono_ns >= self.replica.deadline_ns() {
             self.replica.handle(Input::Tick, now(mono_ns));
         }
+        self.disk.go_on(reactor);
         while let Some(effect) = self.replica.poll_effect() {
             match effect {
                 Effect::File { id, op } => {

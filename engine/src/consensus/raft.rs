@@ -52,6 +52,8 @@ pub struct Ready {
     pub number: u64,
     pub hard_state: Option<raftpb::HardState>,
     pub entries: Vec<raftpb::Entry>,
+    /// Entries, term or vote must be durable before this Ready counts as persisted; a commit index alone need not be.
+    pub must_sync: bool,
     /// May leave at once (a leader's).
     pub messages: Vec<raftpb::Message>,
     /// May leave only when this Ready is durable.
@@ -163,6 +165,7 @@ impl Node {
         let mut taken = self.raw.ready();
         assert!(taken.snapshot().is_empty(), "a snapshot arrived although this build sends and accepts none");
         let mut ready = Ready { number: taken.number(), ..Ready::default() };
+        ready.must_sync = taken.must_sync();
         ready.hard_state = taken.hs().map(|h| raftpb::HardState { term: h.term, vote: h.vote, commit: h.commit });
         ready.messages = taken.take_messages().into_iter().map(message_out).collect();
         ready.messages_after_persist = taken.take_persisted_messages().into_iter().map(message_out).collect();

@@ -9,7 +9,7 @@ mod open;
 mod proposals;
 mod reads;
 
-pub use open::{OpenError, Opened, open};
+pub use open::{OpenError, Opened, Start, open};
 
 use crate::apply::{Applied, Machine, Request};
 use crate::consensus::{self, Node, Role};
