@@ -1,5 +1,5 @@
-//! The HTTP/1.1 server from outside: bytes in, requests and answers out, as one table. Every row is fed whole, cut in two
-//! at every point and byte by byte; the outcome must be the same each time.
+//! The HTTP/1.1 server from outside: bytes in, requests and answers out, as one table. Every row is fed whole, cut in
+//! two at every point and byte by byte; the outcome must be the same each time.
 
 use net::h1::{Connection, Limits, Response};
 

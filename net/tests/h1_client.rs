@@ -1,4 +1,5 @@
-//! The HTTP/1.1 client from outside: a table of responses fed whole and at every cut, and the client against our server.
+//! The HTTP/1.1 client from outside: a table of responses fed whole and at every cut, and the client against our
+//! server.
 
 use net::h1::client::{Event, Request, ResponseParser};
 use net::h1::{Connection, Limits, Response};

@@ -1,5 +1,5 @@
-//! Message bodies: which framing a head announces, and a decoder that yields a body in pieces as it arrives. Owned by the
-//! connection that feeds it. A body's end must never be a matter of opinion: two framings at once are refused.
+//! Message bodies: which framing a head announces, and a decoder that yields a body in pieces as it arrives. Owned by
+//! the connection that feeds it. A body's end must never be a matter of opinion: two framings at once are refused.
 
 use super::Limits;
 use super::head::{Headers, LineScan, Reject, parse_field, reject};

@@ -1,5 +1,5 @@
-//! Start lines and header fields, read line by line as they arrive. Owned by the connection that feeds it. The verdict on
-//! a message must never depend on how its bytes were cut into packets, and no line may end in anything but CR LF.
+//! Start lines and header fields, read line by line as they arrive. Owned by the connection that feeds it. The verdict
+//! on a message must never depend on how its bytes were cut into packets, and no line may end in anything but CR LF.
 
 use super::Limits;
 use bytes::{Buf, Bytes, BytesMut};
@@ -88,8 +88,8 @@ pub(crate) struct LineScan {
 }
 
 impl LineScan {
-    /// `Ok(Some(end))`: the line is `bytes[start..end]`, CR LF stand at `end..end + 2`. `too_long` is the verdict when the
-    /// line with its CR LF is longer than `bytes_max`.
+    /// `Ok(Some(end))`: the line is `bytes[start..end]`, CR LF stand at `end..end + 2`. `too_long` is the verdict when
+    /// the line with its CR LF is longer than `bytes_max`.
     pub fn find(
         &mut self,
         bytes: &[u8],

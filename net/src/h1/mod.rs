@@ -12,8 +12,8 @@ pub mod server;
 pub use head::Headers;
 pub use server::{Connection, Request, Response};
 
-/// Bytes of one request or status line with its header fields, blank line included; the trailer fields of a chunked body
-/// have the same budget once more. Real clients send under 4 KiB, tokens and cookies of proxies included.
+/// Bytes of one request or status line with its header fields, blank line included; the trailer fields of a chunked
+/// body have the same budget once more. Real clients send under 4 KiB, tokens and cookies of proxies included.
 pub const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Header fields of one message, and trailer fields of one body. Browsers behind two proxies send about 40.
 pub const HEADER_COUNT_MAX: usize = 128;

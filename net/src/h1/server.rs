@@ -168,10 +168,10 @@ struct InService {
     bytes: usize,
 }
 
-/// One connection. Feed `handle_bytes`; then alternate `poll_request` and `respond` until `poll_request` answers `None`;
-/// then send what `poll_transmit` gives, call `poll_request` again after it (it pauses while much output waits), and
-/// close once `should_close`. Closing while the client still sends can make its kernel throw our last answer away: after
-/// `should_close` the caller shuts down its sending side and reads on for a moment.
+/// One connection. Feed `handle_bytes`; then alternate `poll_request` and `respond` until `poll_request` answers
+/// `None`; then send what `poll_transmit` gives, call `poll_request` again after it (it pauses while much output
+/// waits), and close once `should_close`. Closing while the client still sends can make its kernel throw our last
+/// answer away: after `should_close` the caller shuts down its sending side and reads on for a moment.
 #[derive(Debug)]
 pub struct Connection {
     limits: Limits,
