@@ -208,6 +208,7 @@ fn smuggling() {
         ("data ends in LF", "Transfer-Encoding: chunked\r\n\r\n1\r\na\n0\r\n\r\n", "400"),
         ("data longer than its size", "Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n", "400"),
         ("data followed by two bytes", "Transfer-Encoding: chunked\r\n\r\n1\r\naXX0\r\n\r\n", "400"),
+        ("data followed by one byte and LF", "Transfer-Encoding: chunked\r\n\r\n1\r\naX\n0\r\n\r\n", "400"),
         ("trailer ends in LF", "Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\r\n", "400"),
         ("trailer is no field", "Transfer-Encoding: chunked\r\n\r\n0\r\nGET / HTTP/1.1\r\n\r\n", "400"),
         ("many trailers", "Transfer-Encoding: chunked\r\n\r\n0\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\n\r\n", "431"),
