@@ -1,6 +1,7 @@
 //! THE MACHINE: what CPUs and kernel features there are, which thread gets which role, and how to measure it.
 
 pub mod metric;
+mod mounts;
 pub mod pin;
 pub mod plan;
 pub mod probe;
