@@ -36,3 +36,6 @@ pub const READS_WAITING_MAX: usize = 50_000;
 
 /// How long an unanswered read-index round waits before it is asked again, in nanoseconds (etcd's 500 ms).
 pub const READ_INDEX_RETRY_NS: u64 = 500_000_000;
+
+/// Rows that one step of a compaction looks at, count: some 100 us of work, between which ticks and requests get their turn.
+pub const COMPACTION_STEP_ROWS: usize = 2_000;

@@ -16,6 +16,7 @@ pub struct Machine {
     pub store: mvcc::Store,
     pub cluster: Cluster,
     applied: u64,
+    lease_changes: Vec<mvcc::LeaseChange>,
 }
 
 /// What applying one entry did beyond changing the state.
@@ -30,7 +31,8 @@ pub struct Applied {
 pub struct Request {
     /// The id in the request's header: who waits for it knows it by this.
     pub id: u64,
-    pub result: Result<kv::Outcome, kv::Error>,
+    /// None for requests that answer nothing.
+    pub result: Result<Option<kv::Answer>, kv::Error>,
     /// Set when the request decided the cluster version.
     pub cluster_version: Option<String>,
     pub cluster_changed: bool,
@@ -55,7 +57,7 @@ impl fmt::Display for Unapplicable {
 
 impl Machine {
     pub fn new(cluster: Cluster) -> Self {
-        Self { store: mvcc::Store::new(), cluster, applied: 0 }
+        Self { store: mvcc::Store::new(), cluster, applied: 0, lease_changes: Vec::new() }
     }
 
     /// Index of the last entry applied.
@@ -63,7 +65,13 @@ impl Machine {
         self.applied
     }
 
-    pub fn apply(&mut self, entry: &raftpb::Entry) -> Result<Applied, Unapplicable> {
+    /// Applies the next entry. `waited_for` tells whether somebody here waits for the answer to a request id; it decides
+    /// what is read for the answer, never what is changed.
+    pub fn apply(
+        &mut self,
+        entry: &raftpb::Entry,
+        waited_for: &dyn Fn(u64) -> bool,
+    ) -> Result<Applied, Unapplicable> {
         let refuse = |what: String| Unapplicable { index: entry.index, what };
         assert!(entry.index == self.applied + 1, "apply of entry {} after {}", entry.index, self.applied);
         let applied = match raftpb::EntryType::try_from(entry.r#type) {
@@ -72,7 +80,7 @@ impl Machine {
             Ok(raftpb::EntryType::Normal) => {
                 let request = InternalRaftRequest::decode(entry.data.clone())
                     .map_err(|e| refuse(format!("an unreadable request ({e})")))?;
-                Applied { request: Some(self.apply_request(request).map_err(refuse)?), ..Applied::default() }
+                Applied { request: Some(self.apply_request(request, waited_for).map_err(refuse)?), ..Applied::default() }
             }
             Ok(raftpb::EntryType::ConfChange) => {
                 let change = raftpb::ConfChange::decode(entry.data.clone())
@@ -86,17 +94,27 @@ impl Machine {
         Ok(applied)
     }
 
-    fn apply_request(&mut self, request: InternalRaftRequest) -> Result<Request, String> {
+    fn apply_request(
+        &mut self,
+        request: InternalRaftRequest,
+        waited_for: &dyn Fn(u64) -> bool,
+    ) -> Result<Request, String> {
         use internal_raft_request::Request as R;
         let id = request.header.as_ref().map_or(request.id, |h| h.id);
-        let mut done = Request { id, result: Ok(kv::Outcome::Nothing), cluster_version: None, cluster_changed: false };
-        // Leases come with their own part of the machine; until then no lease exists.
-        let leases = kv::NoLeases;
+        let mut done = Request { id, result: Ok(None), cluster_version: None, cluster_changed: false };
+        // Leases come with a sibling of their own; until then none exists, and no key is ever attached to one.
+        self.lease_changes.clear();
+        let mut context = kv::Context {
+            lease_exists: &|_| false,
+            answer_wanted: waited_for(id),
+            lease_changes: &mut self.lease_changes,
+        };
+        let store = &mut self.store;
         match request.request.ok_or("a request of a kind unknown to it")? {
-            R::Put(put) => done.result = kv::put(&mut self.store, &put, &leases),
-            R::DeleteRange(delete) => done.result = kv::delete_range(&mut self.store, &delete),
-            R::Txn(txn) => done.result = kv::txn(&mut self.store, &txn, &leases),
-            R::Compaction(compaction) => done.result = kv::compact(&mut self.store, &compaction),
+            R::Put(put) => done.result = kv::apply_put(store, &put, &mut context).map(Some),
+            R::DeleteRange(delete) => done.result = Ok(Some(kv::apply_delete_range(store, &delete, &mut context))),
+            R::Txn(txn) => done.result = kv::apply_txn(store, &txn, &mut context).map(Some),
+            R::Compaction(compaction) => done.result = kv::apply_compaction(store, &compaction).map(Some),
             R::ClusterVersionSet(set) => {
                 self.cluster.apply_version(&set);
                 (done.cluster_version, done.cluster_changed) = (Some(set.ver), true);
@@ -105,7 +123,7 @@ impl Machine {
                 self.cluster.apply_attributes(&set);
                 done.cluster_changed = true;
             }
-            // Reads have no place in the log; etcd too ignores what they would answer.
+            // Ranges have no place in the log, but a log that has one is not wrong: nothing changes.
             R::Range(_) => {}
             other => return Err(kind_of(&other).to_owned()),
         }

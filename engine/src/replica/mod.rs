@@ -11,7 +11,7 @@ mod reads;
 
 pub use open::{OpenError, Opened, Start, open};
 
-use crate::apply::{Applied, Machine, Request};
+use crate::apply::{Applied, Machine, Request, kv};
 use crate::consensus::{self, Node, Role};
 use crate::disk::AlignedBuf;
 use crate::effect::{FileOp, FileResult, Now, OpId};
@@ -69,7 +69,7 @@ pub enum Effect {
     File { id: OpId, op: FileOp },
     Send(raftpb::Message),
     /// The proposal's entry was applied and published, or will not be.
-    Answer { id: u64, result: Result<crate::apply::kv::Outcome, Error> },
+    Answer { id: u64, result: Result<kv::Answer, Error> },
     /// The store now holds everything acked before the read came: read and answer.
     ReadReady { id: u64, result: Result<(), Error> },
     /// What others may know about this member has changed. Comes before the answers that depend on it.
@@ -85,7 +85,7 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// Found while applying; every member finds the same.
-    Apply(crate::apply::kv::Error),
+    Apply(kv::Error),
     TooManyRequests,
     /// Not done in time; it may still be done later.
     Timeout,
@@ -364,7 +364,7 @@ impl Replica {
         for entry in &entries {
             assert!(entry.index == self.machine.applied() + 1, "entry {} after {}", entry.index, self.machine.applied());
             self.applied_term = entry.term;
-            match self.machine.apply(entry) {
+            match self.machine.apply(entry, &|id| self.proposals.is_pending(id)) {
                 Ok(Applied { conf_change, request }) => {
                     if let Some(change) = conf_change {
                         self.node.apply_conf_change(&change);
@@ -377,8 +377,10 @@ impl Replica {
                     }
                     if let Some(request) = request {
                         self.settle_own(&request);
-                        if self.proposals.complete(request.id) {
-                            answers.push((request.id, request.result));
+                        if self.proposals.complete(request.id)
+                            && let Some(result) = request.result.transpose()
+                        {
+                            answers.push((request.id, result));
                         }
                     }
                 }
@@ -523,7 +525,7 @@ impl Replica {
         }
     }
 
-    fn answer(&mut self, id: u64, result: Result<crate::apply::kv::Outcome, Error>) {
+    fn answer(&mut self, id: u64, result: Result<kv::Answer, Error>) {
         if RequestIds::lane_of(id, self.config.id_lanes) == self.config.id_lanes - 1 {
             return; // The replica's own proposal.
         }

@@ -174,7 +174,7 @@ fn assemble(
     let applied = hard_state.commit as usize;
     assert!(applied <= entries.len(), "recovery checks that the log reaches its commit index {applied}");
     for entry in &entries[..applied] {
-        machine.apply(entry).map_err(OpenError::Unapplicable)?;
+        machine.apply(entry, &|_| false).map_err(OpenError::Unapplicable)?;
     }
     machine.store.publish();
     let applied_term = entries[..applied].last().map_or(0, |e| e.term);

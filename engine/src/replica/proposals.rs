@@ -43,6 +43,10 @@ impl Proposals {
         std::mem::take(&mut self.unproposed)
     }
 
+    pub(super) fn is_pending(&self, id: u64) -> bool {
+        self.pending.contains_key(&id)
+    }
+
     /// True when somebody still waits for this proposal.
     pub(super) fn complete(&mut self, id: u64) -> bool {
         let Some(bytes) = self.pending.remove(&id) else { return false };
