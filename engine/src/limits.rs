@@ -39,3 +39,26 @@ pub const READ_INDEX_RETRY_NS: u64 = 500_000_000;
 
 /// Rows that one step of a compaction looks at, count: some 100 us of work, between which ticks and requests get their turn.
 pub const COMPACTION_STEP_ROWS: usize = 2_000;
+/// Unit in which a torn write shows, in bytes: a disk keeps either the old or the new content of a sector, never a mix.
+/// etcd judges a broken last record by the same unit.
+pub const WAL_SECTOR_BYTES: usize = 512;
+
+/// Bytes of zeros in one background write ahead of the log writer. Zeros written ahead spare each durable write the journal
+/// commit that turns a fallocated extent into a written one; 256 KiB keeps a data write from queueing behind more than a
+/// fraction of a millisecond of them, and a segment needs only 245.
+pub const WAL_ZERO_PIECE_BYTES: usize = 256 << 10;
+
+/// Distance in bytes that zeros written ahead keep from the end of the log: one full batch, so that a data write has to
+/// wait for a piece in flight only if a whole batch went by while that piece was written.
+pub const WAL_ZERO_GAP_BYTES: u64 = WAL_BATCH_BYTES_MAX as u64;
+
+/// Bytes asked from the disk per read while the log is replayed: the size at which sequential reads stop getting faster.
+pub const WAL_READ_BYTES: usize = 1 << 20;
+
+/// Capacity in bytes that the encoder keeps for the next batch after a larger backlog was written out.
+pub const WAL_BATCH_KEEP_BYTES: usize = 2 * WAL_BATCH_BYTES_MAX;
+
+const _: () = assert!(WAL_SEGMENT_BYTES.is_multiple_of(WAL_BLOCK_BYTES as u64));
+const _: () = assert!(WAL_BATCH_BYTES_MAX.is_multiple_of(WAL_BLOCK_BYTES));
+const _: () = assert!(WAL_ZERO_PIECE_BYTES.is_multiple_of(WAL_BLOCK_BYTES));
+const _: () = assert!(WAL_BLOCK_BYTES.is_multiple_of(WAL_SECTOR_BYTES));
