@@ -64,14 +64,24 @@ fn config(id: u64, seed: u64) -> Config {
         request_timeout_ns: 7_000_000_000,
         seed,
         id_lanes: LANES,
-        wal: wal::Config { segment_bytes: 16 << 10, batch_bytes_max: 8 << 10, zero_piece_bytes: 4 << 10, zero_gap_bytes: 8 << 10 },
+        wal: wal::Config {
+            segment_bytes: 16 << 10,
+            batch_bytes_max: 8 << 10,
+            zero_piece_bytes: 4 << 10,
+            zero_gap_bytes: 8 << 10,
+        },
     }
 }
 
 impl Sim {
     fn new(seed: u64) -> Self {
         let members: Vec<Member> = (1..=MEMBERS)
-            .map(|id| Member { id, name: format!("m{id}"), peer_urls: vec![format!("http://m{id}:2380")], ..Member::default() })
+            .map(|id| Member {
+                id,
+                name: format!("m{id}"),
+                peer_urls: vec![format!("http://m{id}:2380")],
+                ..Member::default()
+            })
             .collect();
         let now = Now { mono_ns: 1, unix_ms: 1_700_000_000_000 };
         let nodes = (1..=MEMBERS).map(|id| {
@@ -193,7 +203,8 @@ impl Sim {
             return;
         }
         let pick = self.below(self.network.len());
-        let message = if faults && self.below(20) == 0 { self.network[pick].clone() } else { self.network.swap_remove(pick) };
+        let message =
+            if faults && self.below(20) == 0 { self.network[pick].clone() } else { self.network.swap_remove(pick) };
         if faults && self.below(20) == 0 {
             return;
         }

@@ -67,11 +67,7 @@ impl Machine {
 
     /// Applies the next entry. `waited_for` tells whether somebody here waits for the answer to a request id; it decides
     /// what is read for the answer, never what is changed.
-    pub fn apply(
-        &mut self,
-        entry: &raftpb::Entry,
-        waited_for: &dyn Fn(u64) -> bool,
-    ) -> Result<Applied, Unapplicable> {
+    pub fn apply(&mut self, entry: &raftpb::Entry, waited_for: &dyn Fn(u64) -> bool) -> Result<Applied, Unapplicable> {
         let refuse = |what: String| Unapplicable { index: entry.index, what };
         assert!(entry.index == self.applied + 1, "apply of entry {} after {}", entry.index, self.applied);
         let applied = match raftpb::EntryType::try_from(entry.r#type) {
@@ -80,7 +76,10 @@ impl Machine {
             Ok(raftpb::EntryType::Normal) => {
                 let request = InternalRaftRequest::decode(entry.data.clone())
                     .map_err(|e| refuse(format!("an unreadable request ({e})")))?;
-                Applied { request: Some(self.apply_request(request, waited_for).map_err(refuse)?), ..Applied::default() }
+                Applied {
+                    request: Some(self.apply_request(request, waited_for).map_err(refuse)?),
+                    ..Applied::default()
+                }
             }
             Ok(raftpb::EntryType::ConfChange) => {
                 let change = raftpb::ConfChange::decode(entry.data.clone())

@@ -52,26 +52,46 @@ pub enum Input {
     /// Nothing but the time: call when `deadline_ns` has passed.
     Tick,
     /// A whole encoded InternalRaftRequest whose header carries `id`. Ends in exactly one `Effect::Answer` with that id.
-    Propose { id: u64, request: Bytes },
+    Propose {
+        id: u64,
+        request: Bytes,
+    },
     /// A linearizable read that found the read gate closed. Ends in exactly one `Effect::ReadReady`.
-    Read { id: u64 },
+    Read {
+        id: u64,
+    },
     /// From another member, already checked to be for this one.
     Message(raftpb::Message),
     /// A message to this member could not be delivered.
-    Unreachable { member_id: u64 },
-    FileDone { id: OpId, result: FileResult, buf: Option<AlignedBuf> },
+    Unreachable {
+        member_id: u64,
+    },
+    FileDone {
+        id: OpId,
+        result: FileResult,
+        buf: Option<AlignedBuf>,
+    },
     /// Write what is still only in memory (the commit index), then close the log: ends in `Effect::Stopped`.
     Stop,
 }
 
 #[derive(Debug)]
 pub enum Effect {
-    File { id: OpId, op: FileOp },
+    File {
+        id: OpId,
+        op: FileOp,
+    },
     Send(raftpb::Message),
     /// The proposal's entry was applied and published, or will not be.
-    Answer { id: u64, result: Result<kv::Answer, Error> },
+    Answer {
+        id: u64,
+        result: Result<kv::Answer, Error>,
+    },
     /// The store now holds everything acked before the read came: read and answer.
-    ReadReady { id: u64, result: Result<(), Error> },
+    ReadReady {
+        id: u64,
+        result: Result<(), Error>,
+    },
     /// What others may know about this member has changed. Comes before the answers that depend on it.
     Status(Status),
     /// Something the operator should find in the log.
@@ -214,9 +234,10 @@ impl Replica {
         &self.status
     }
 
-    /// When to call `handle(Input::Tick)` at the latest, on the `mono_ns` clock.
+    /// When to call `handle(Input::Tick)` at the latest, on the `mono_ns` clock: now, while a compaction has rows to look
+    /// at, so that it goes on in small steps between the work of others.
     pub fn deadline_ns(&self) -> u64 {
-        self.next_tick_ns
+        if self.machine.store.is_compacting() { self.now.mono_ns } else { self.next_tick_ns }
     }
 
     pub fn handle(&mut self, input: Input, now: Now) {
@@ -306,6 +327,10 @@ impl Replica {
             let Some(ready) = self.node.take_ready() else { break };
             self.take(ready);
         }
+        if self.machine.store.is_compacting() {
+            self.machine.store.compact_step(limits::COMPACTION_STEP_ROWS);
+            self.machine.store.publish();
+        }
         self.update_status();
         self.settle_reads();
         if self.stopping && self.log.is_closed() && !self.halted {
@@ -362,7 +387,12 @@ impl Replica {
         let last_index = last.index;
         let mut answers = Vec::new();
         for entry in &entries {
-            assert!(entry.index == self.machine.applied() + 1, "entry {} after {}", entry.index, self.machine.applied());
+            assert!(
+                entry.index == self.machine.applied() + 1,
+                "entry {} after {}",
+                entry.index,
+                self.machine.applied()
+            );
             self.applied_term = entry.term;
             match self.machine.apply(entry, &|id| self.proposals.is_pending(id)) {
                 Ok(Applied { conf_change, request }) => {
@@ -423,8 +453,10 @@ impl Replica {
             return;
         }
         if self.publish == Step::Wanted {
-            let attributes =
-                membershippb::Attributes { name: self.config.name.clone(), client_urls: self.config.client_urls.clone() };
+            let attributes = membershippb::Attributes {
+                name: self.config.name.clone(),
+                client_urls: self.config.client_urls.clone(),
+            };
             let request = membershippb::ClusterMemberAttrSetRequest {
                 member_id: self.config.member_id,
                 member_attributes: Some(attributes),

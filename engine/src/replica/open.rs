@@ -7,7 +7,7 @@ use crate::apply::cluster::{Cluster, Member};
 use crate::consensus::{self, Node};
 use crate::disk::Disk;
 use crate::effect::{FileId, Now};
-use crate::limits::LOG_CATCH_UP_ENTRIES;
+use crate::limits::{COMPACTION_STEP_ROWS, LOG_CATCH_UP_ENTRIES};
 use crate::pb::{raftpb, walpb};
 use crate::wal;
 use prost::Message as _;
@@ -38,11 +38,16 @@ pub struct Opened {
 pub enum OpenError {
     Log(wal::RecoverError),
     /// The log belongs to a member whose state is partly in a db file.
-    HasCheckpoint { index: u64 },
+    HasCheckpoint {
+        index: u64,
+    },
     /// The log's metadata does not name a member and a cluster.
     NoIdentity,
     /// An entry is missing between two others, or the first is not 1.
-    Hole { expected: u64, found: u64 },
+    Hole {
+        expected: u64,
+        found: u64,
+    },
     Unapplicable(crate::apply::Unapplicable),
     Consensus(String),
 }
@@ -175,6 +180,8 @@ fn assemble(
     assert!(applied <= entries.len(), "recovery checks that the log reaches its commit index {applied}");
     for entry in &entries[..applied] {
         machine.apply(entry, &|_| false).map_err(OpenError::Unapplicable)?;
+        // Rows that a compaction in the log drops are given back on the way, not held until the end.
+        machine.store.compact_step(COMPACTION_STEP_ROWS);
     }
     machine.store.publish();
     let applied_term = entries[..applied].last().map_or(0, |e| e.term);

@@ -20,7 +20,13 @@ pub(super) struct Proposals {
 
 impl Proposals {
     pub(super) fn new(timeout_ns: u64) -> Self {
-        Self { timeout_ns, pending: IdMap::default(), pending_bytes: 0, deadlines: VecDeque::new(), unproposed: Vec::new() }
+        Self {
+            timeout_ns,
+            pending: IdMap::default(),
+            pending_bytes: 0,
+            deadlines: VecDeque::new(),
+            unproposed: Vec::new(),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -111,7 +117,7 @@ mod tests {
             proposals.admit(id, Bytes::new(), now).unwrap();
         }
         assert!(proposals.complete(2));
-        assert_eq!(proposals.expire(9), []);
+        assert_eq!(proposals.expire(9), [0u64; 0]);
         assert_eq!(proposals.expire(15), [1]);
         assert!(!proposals.complete(1), "its answer is nobody's any more");
         assert_eq!(proposals.drain(), [3]);

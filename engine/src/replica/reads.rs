@@ -125,12 +125,12 @@ mod tests {
         assert!(reads.start_round(70, 0));
         reads.admit(2, 1).unwrap();
         reads.confirmed(70, 10);
-        assert_eq!(reads.take_applied(9), []);
+        assert_eq!(reads.take_applied(9), [0u64; 0]);
         assert_eq!(reads.take_applied(10), [1]);
         assert!(reads.wants_round());
         assert!(reads.start_round(71, 2));
         reads.confirmed(70, 99);
-        assert_eq!(reads.take_applied(99), [], "an old round's answer confirms nothing");
+        assert_eq!(reads.take_applied(99), [0u64; 0], "an old round's answer confirms nothing");
         reads.confirmed(71, 12);
         assert_eq!(reads.take_applied(12), [2]);
     }
@@ -144,7 +144,7 @@ mod tests {
         assert!(reads.retry_due(READ_INDEX_RETRY_NS));
         reads.start_round(71, READ_INDEX_RETRY_NS);
         reads.confirmed(70, 5);
-        assert_eq!(reads.take_applied(5), []);
+        assert_eq!(reads.take_applied(5), [0u64; 0]);
         assert_eq!(reads.expire(2 * READ_INDEX_RETRY_NS), [1]);
         assert!(reads.is_empty());
         assert!(!reads.start_round(72, 0));

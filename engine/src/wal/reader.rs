@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 
 /// What is at one place of a segment.
 pub(super) enum Found<'a> {
-    Record { record: RecordRef<'a>, frame_len: u64 },
+    Record {
+        record: RecordRef<'a>,
+        frame_len: u64,
+    },
     /// A length of zero, or the end of the file.
     End,
     Broken(Broken),
@@ -93,7 +96,8 @@ impl<'d> SegmentReader<'d> {
             return Ok(Found::End);
         }
         let Some(length) = FrameLength::parse(field).filter(|length| length.record <= self.record_bytes_max) else {
-            let expected = format!("the length of a record of at most {} bytes, found {field:#x}", self.record_bytes_max);
+            let expected =
+                format!("the length of a record of at most {} bytes, found {field:#x}", self.record_bytes_max);
             return Ok(Found::Broken(Broken { expected, torn: false, confirmed_len: 0 }));
         };
         let body = offset + LENGTH_BYTES as u64;

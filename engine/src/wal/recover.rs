@@ -135,7 +135,12 @@ fn consecutive(dir: &Path, names: &[String]) -> Result<Vec<SegmentName>, Recover
 }
 
 /// Opens every segment with its lock before the first is read, as Go does.
-fn lock_all(disk: &mut dyn Disk, dir: &Path, segments: &[SegmentName], first: FileId) -> Result<Vec<FileId>, RecoverError> {
+fn lock_all(
+    disk: &mut dyn Disk,
+    dir: &Path,
+    segments: &[SegmentName],
+    first: FileId,
+) -> Result<Vec<FileId>, RecoverError> {
     let mut files = Vec::with_capacity(segments.len());
     for (name, number) in segments.iter().zip(first.0..) {
         let path = dir.join(name.path());

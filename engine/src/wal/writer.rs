@@ -78,9 +78,17 @@ enum Foreground {
     Idle,
     Write,
     /// A cut: header into the prepared file, its final name, the directory; only then records.
-    Header { file: FileId, from: PathBuf },
-    Rename { file: FileId, from: PathBuf },
-    SyncDir { file: FileId },
+    Header {
+        file: FileId,
+        from: PathBuf,
+    },
+    Rename {
+        file: FileId,
+        from: PathBuf,
+    },
+    SyncDir {
+        file: FileId,
+    },
 }
 
 #[derive(PartialEq, Eq)]

@@ -22,7 +22,11 @@ fn step(rng: &mut Rng, disk: &mut SimDisk, writer: &mut Writer, ledger: &mut Led
 }
 
 /// Recovers, with crashes inside recovery as the seed will have them.
-fn recover_through_crashes(rng: &mut Rng, disk: &mut SimDisk, options: &Options) -> Result<(Writer, crate::rig::Found), String> {
+fn recover_through_crashes(
+    rng: &mut Rng,
+    disk: &mut SimDisk,
+    options: &Options,
+) -> Result<(Writer, crate::rig::Found), String> {
     loop {
         let fused = rng.below(3) == 0;
         if fused {

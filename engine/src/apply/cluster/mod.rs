@@ -114,7 +114,8 @@ impl Cluster {
     }
 
     fn check_peer_urls(&self, member: &Member) -> Result<(), ConfChangeError> {
-        let clash = self.members().any(|m| m.id != member.id && m.peer_urls.iter().any(|u| member.peer_urls.contains(u)));
+        let clash =
+            self.members().any(|m| m.id != member.id && m.peer_urls.iter().any(|u| member.peer_urls.contains(u)));
         if clash { Err(ConfChangeError::PeerUrlExists) } else { Ok(()) }
     }
 
@@ -136,7 +137,12 @@ mod tests {
     use super::*;
 
     fn change(kind: raftpb::ConfChangeType, id: u64, context: &str) -> raftpb::ConfChange {
-        raftpb::ConfChange { r#type: kind as i32, node_id: id, context: context.to_owned().into(), ..Default::default() }
+        raftpb::ConfChange {
+            r#type: kind as i32,
+            node_id: id,
+            context: context.to_owned().into(),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -170,7 +176,12 @@ mod tests {
 
     #[test]
     fn member_json_is_gos() {
-        let member = Member { id: 0x8e9e05c52164694d, peer_urls: vec!["http://localhost:2380".into()], name: "default".into(), ..Member::default() };
+        let member = Member {
+            id: 0x8e9e05c52164694d,
+            peer_urls: vec!["http://localhost:2380".into()],
+            name: "default".into(),
+            ..Member::default()
+        };
         let json = r#"{"id":10276657743932975437,"peerURLs":["http://localhost:2380"],"name":"default"}"#;
         assert_eq!(member.to_json(), json);
         assert_eq!(Member::from_json(json.as_bytes()), Some((member, false)));
