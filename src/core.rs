@@ -115,7 +115,9 @@ impl Core {
             }
             self.pass_answers();
             if let Some(side) = &mut self.shard {
-                side.shard.open_when_ready(&mut self.reactor);
+                if side.shard.open_when_ready(&mut self.reactor) && side.lane == 0 {
+                    tracing::info!("ready to serve client requests");
+                }
                 side.shard.flush(&mut self.reactor);
             }
             if self.lifecycle.is_stopping() && self.end_step() {
@@ -137,6 +139,7 @@ impl Core {
         if let Some(side) = &mut self.shard
             && let Some(remote) = &mut side.remote
         {
+            side.shard.look_at_clock();
             while let Some(message) = remote.answers.pop() {
                 side.shard.answer(message);
             }
@@ -163,7 +166,7 @@ impl Core {
                     // The shard admits no more calls than the queue has slots, so it cannot be full.
                     assert!(remote.requests.push(message).is_ok(), "a shard sent more requests than it had slots for");
                 }
-                remote.requests.flush_wake(&mut self.reactor);
+                remote.requests.flush(&mut self.reactor);
             }
             (None, Some(raft)) => {
                 let mono_ns = self.reactor.mono_ns();
@@ -185,6 +188,9 @@ impl Core {
     fn pass_answers(&mut self) {
         let Some(raft) = &mut self.raft else { return };
         let local = self.shard.as_ref().map(|side| side.lane);
+        if let Some(side) = &mut self.shard {
+            side.shard.look_at_clock();
+        }
         for (lane, message) in std::mem::take(raft.driver.take_outbox()) {
             match &mut raft.shards[lane] {
                 Some(sender) => {
@@ -199,7 +205,7 @@ impl Core {
             }
         }
         for sender in raft.shards.iter_mut().flatten() {
-            sender.flush_wake(&mut self.reactor);
+            sender.flush(&mut self.reactor);
         }
         if raft.driver.take_news() {
             self.lifecycle.wake_all();

@@ -2,7 +2,7 @@
 //! across when one thread has both roles.
 
 use bytes::Bytes;
-use engine::apply::kv::Outcome;
+use engine::apply::kv::Answer;
 use engine::replica::Error;
 
 /// From a shard to the raft role. Each ends in exactly one `FromRaft` with the same id; the id's lane says which shard.
@@ -17,7 +17,7 @@ pub enum ToRaft {
 /// From the raft role to the shard that asked.
 #[derive(Debug)]
 pub enum FromRaft {
-    Answer { id: u64, result: Result<Outcome, Error> },
+    Answer { id: u64, result: Result<Answer, Error> },
     ReadReady { id: u64, result: Result<(), Error> },
 }
 

@@ -32,3 +32,8 @@ pub fn end_by(signal: Signal) -> nix::Result<()> {
     ending().thread_unblock()?;
     raise(signal)
 }
+
+/// Go's word for a signal, which tools look for in the log.
+pub fn describe(signal: Signal) -> &'static str {
+    if signal == Signal::SIGINT { "interrupt" } else { "terminated" }
+}

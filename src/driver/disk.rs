@@ -102,13 +102,13 @@ impl Disk {
             Started::Write { at_ns, durable } => {
                 if durable {
                     let took_ns = mono_ns.saturating_sub(at_ns);
-                    probe.wal_fsync_seconds.record_ns(took_ns);
+                    probe.wal_fsync.observe_ns(took_ns);
                     if took_ns > SLOW_WRITE_NS {
                         let took = format!("{:?}", std::time::Duration::from_nanos(took_ns));
                         tracing::warn!(took, expected_duration = "1s", "slow fdatasync");
                     }
                 }
-                probe.wal_write_bytes.add(*result.as_ref().unwrap_or(&0) as u64);
+                probe.wal_write_bytes.add(*result.as_ref().unwrap_or(&0) as i64);
                 result
             }
             Started::Other => result,

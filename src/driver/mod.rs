@@ -6,7 +6,7 @@ mod disk;
 pub use disk::Disk;
 
 use crate::exchange::{FromRaft, ToRaft};
-use crate::ops::metrics::RaftProbe;
+use crate::ops::metrics::{RaftProbe, ServerProbe};
 use crate::published::Published;
 use crate::reactor::Reactor;
 use engine::disk::AlignedBuf;
@@ -31,6 +31,7 @@ pub struct Driver {
     disk: Disk,
     published: Arc<Published>,
     probe: Arc<RaftProbe>,
+    server: Arc<ServerProbe>,
     /// Shards in this process; an answer's lane names the one it belongs to.
     lanes: u64,
     outbox: Vec<(usize, FromRaft)>,
@@ -41,9 +42,19 @@ pub struct Driver {
 
 impl Driver {
     /// `lanes`: request id lanes of this process (the shards and, last, the replica).
-    pub fn new(replica: Replica, disk: Disk, published: Arc<Published>, probe: Arc<RaftProbe>, lanes: u64) -> Self {
+    pub fn new(
+        replica: Replica,
+        disk: Disk,
+        published: Arc<Published>,
+        probe: Arc<RaftProbe>,
+        server: Arc<ServerProbe>,
+        lanes: u64,
+    ) -> Self {
         published.set_cluster(replica.cluster());
-        Self { replica, disk, published, probe, lanes, outbox: Vec::new(), status: Status::default(), news: false }
+        if let Some(version) = replica.cluster().version() {
+            server.set_cluster_version(version);
+        }
+        Self { replica, disk, published, probe, server, lanes, outbox: Vec::new(), status: Status::default(), news: false }
     }
 
     pub fn handle(&mut self, message: ToRaft, mono_ns: u64) {
@@ -118,6 +129,13 @@ impl Driver {
         }
         self.news |= status.ready && !self.status.ready;
         self.published.set_status(&status);
+        let probe = &self.probe;
+        probe.has_leader.set(i64::from(status.leader != 0));
+        probe.is_leader.set(i64::from(status.is_leader));
+        probe.is_learner.set(i64::from(status.is_learner));
+        probe.proposals_committed.set(status.committed as i64);
+        probe.proposals_applied.set(status.applied as i64);
+        probe.proposals_pending.set(status.pending as i64);
         self.status = status;
     }
 
@@ -126,7 +144,7 @@ impl Driver {
         match event {
             Event::BecameLeader { term } => tracing::info!("{member} became leader at term {term}"),
             Event::LeaderChanged { from, to, term } => {
-                self.probe.leader_changes.add(u64::from(*to != 0));
+                self.probe.leader_changes_seen.add(u64::from(*to != 0));
                 match (*from, *to) {
                     (0, to) => tracing::info!("raft.node: {member} elected leader {to:x} at term {term}"),
                     (from, 0) => tracing::info!("raft.node: {member} lost leader {from:x} at term {term}"),
@@ -139,6 +157,7 @@ impl Driver {
                 tracing::info!(local_member_id = member, "published local member to cluster through raft");
             }
             Event::ClusterVersion { version, initial } => {
+                self.server.set_cluster_version(version);
                 let minor = version.strip_suffix(".0").unwrap_or(version);
                 let text = if *initial { "set initial cluster version" } else { "updated cluster version" };
                 tracing::info!(local_member_id = member, cluster_version = minor, "{text}");

@@ -1,8 +1,20 @@
 //! A call between its request and its answer.
 
+use crate::api::error::Error;
+use crate::ops::metrics::{MethodId, Op};
 use crate::reactor::ConnId;
-use engine::pb::etcdserverpb::{MemberListRequest, RangeRequest, TxnRequest};
-use net::grpc::server::StreamId;
+use engine::pb::etcdserverpb::{RangeRequest, TxnRequest};
+use net::grpc::StreamId;
+use std::borrow::Cow;
+
+/// One gRPC call: where its answer goes, and what it is counted as.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub(super) stream: StreamId,
+    pub(super) method: MethodId,
+    pub(super) op: Option<Op>,
+    pub(super) began_ns: u64,
+}
 
 /// A call that waits for the raft role.
 #[derive(Debug)]
@@ -14,16 +26,46 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) enum Kind {
     /// The answer brings everything needed.
-    Proposal { stream: StreamId, row: usize },
+    Proposal(Call),
     /// To be read from the store when the raft role says so.
-    Read { stream: StreamId, row: usize, read: Read },
-    /// A health page that does a linearizable read.
-    Health { target: String },
+    Read(Call, Read),
+    /// A page that does a linearizable read first.
+    Page { target: String, stream: Option<StreamId> },
 }
 
 #[derive(Debug)]
 pub(super) enum Read {
     Range(RangeRequest),
     Txn(TxnRequest),
-    MemberList(MemberListRequest),
+    MemberList,
+}
+
+/// Why a call failed, for the client.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Table(Error),
+    Status(net::grpc::Code, Cow<'static, str>),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Table(error)
+    }
+}
+
+impl Failure {
+    pub(super) fn status(self) -> net::grpc::Status {
+        match self {
+            Self::Table(error) => {
+                net::grpc::Status::new(net::grpc::Code::from_number(error.code() as u32), error.text())
+            }
+            Self::Status(code, text) => net::grpc::Status::new(code, text),
+        }
+    }
+}
+
+/// A request that is not the message its method takes: Go's text for it.
+pub(super) fn unreadable(error: prost::DecodeError) -> Failure {
+    let text = format!("grpc: error unmarshalling request: {error}");
+    Failure::Status(net::grpc::Code::Internal, text.into())
 }

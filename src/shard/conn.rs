@@ -21,6 +21,8 @@ pub(super) struct Conn {
     pub(super) sending: bool,
     pub(super) broken: bool,
     pub(super) dirty: bool,
+    /// Receiving is stopped because the peer does not read its answers.
+    pub(super) paused: bool,
     /// The send buffer while no send is under way; its capacity is reused.
     pub(super) spare: Vec<u8>,
 }
@@ -28,7 +30,7 @@ pub(super) struct Conn {
 impl Conn {
     pub(super) fn new(id: ConnId) -> Self {
         let protocol = Protocol::Unknown(Vec::new());
-        Self { id, protocol, sending: false, broken: false, dirty: false, spare: Vec::new() }
+        Self { id, protocol, sending: false, broken: false, dirty: false, paused: false, spare: Vec::new() }
     }
 
     pub(super) fn receive(&mut self, bytes: &[u8], settings: &Settings) {
@@ -52,7 +54,9 @@ impl Conn {
         match &mut self.protocol {
             Protocol::Unknown(_) => {}
             Protocol::Grpc(connection) => connection.poll_transmit(out, max_bytes),
-            Protocol::Web(connection) => connection.poll_transmit(out, max_bytes),
+            Protocol::Web(connection) => {
+                connection.poll_transmit(out, max_bytes);
+            }
         }
     }
 
@@ -61,6 +65,14 @@ impl Conn {
             Protocol::Unknown(_) => false,
             Protocol::Grpc(connection) => connection.has_output(),
             Protocol::Web(connection) => connection.has_output(),
+        }
+    }
+
+    /// The peer lets answers pile up: nothing more is taken from it until it reads.
+    pub(super) fn is_congested(&self) -> bool {
+        match &self.protocol {
+            Protocol::Unknown(_) | Protocol::Web(_) => false,
+            Protocol::Grpc(connection) => connection.is_congested(),
         }
     }
 
@@ -84,6 +96,7 @@ fn grpc_config(settings: &Settings) -> grpc::Config {
     grpc::Config {
         max_message_bytes: settings.max_request_bytes + GRPC_OVERHEAD_BYTES,
         max_concurrent_streams: settings.max_concurrent_streams,
+        accept_http: true,
         classify,
     }
 }

@@ -5,12 +5,12 @@
 mod call;
 mod conn;
 mod router;
-mod web;
+pub mod web;
 
 use crate::exchange::{FromRaft, ToRaft};
 use crate::ops::metrics::ShardProbe;
 use crate::published::Published;
-use crate::reactor::{ConnId, ListenerId, Reactor};
+use crate::reactor::{ConnId, ListenerId, Reactor, mono_ns};
 use conn::{Conn, Protocol};
 use engine::apply::mvcc::Reader;
 use engine::request_id::{IdMap, RequestIds};
@@ -47,6 +47,8 @@ pub struct Shard {
     /// Calls that wait for an answer of the raft role, by request id.
     waiting: IdMap<call::Waiting>,
     outbox: Vec<ToRaft>,
+    /// When the bytes or the answer in hand came, on the `mono_ns` clock: one look at it serves everything they bring.
+    now_ns: u64,
     /// Connections with something to send, or to close, at the end of this turn.
     dirty: Vec<ConnId>,
     /// Connections to be closed at the end of this turn.
@@ -76,17 +78,20 @@ impl Shard {
             conns: IdMap::default(),
             waiting: IdMap::default(),
             outbox: Vec::new(),
+            now_ns: 0,
             dirty: Vec::new(),
             gone: Vec::new(),
             draining: false,
         }
     }
 
-    /// Starts accepting once the member has published itself.
-    pub fn open_when_ready<R: Reactor>(&mut self, reactor: &mut R) {
-        if !self.unopened.is_empty() && self.published.ready() && !self.draining {
+    /// Starts accepting once the member has published itself; true when it just did.
+    pub fn open_when_ready<R: Reactor>(&mut self, reactor: &mut R) -> bool {
+        let open = !self.unopened.is_empty() && self.published.ready() && !self.draining;
+        if open {
             self.listeners = self.unopened.drain(..).map(|socket| reactor.listen(socket)).collect();
         }
+        open
     }
 
     pub fn accepted(&mut self, conn: ConnId) {
@@ -95,7 +100,8 @@ impl Shard {
 
     pub fn received(&mut self, id: ConnId, bytes: &[u8]) {
         let Some(mut conn) = self.conns.remove(&id.0) else { return };
-        self.probe.add_received_bytes(bytes.len() as u64);
+        self.now_ns = mono_ns();
+        self.probe.grpc_received_bytes.add(bytes.len() as u64);
         conn.receive(bytes, &self.settings);
         self.serve(&mut conn);
         self.mark_dirty(&mut conn);
@@ -121,6 +127,11 @@ impl Shard {
         }
     }
 
+    /// Answers of one turn share one look at the clock; call it before the first of them.
+    pub fn look_at_clock(&mut self) {
+        self.now_ns = mono_ns();
+    }
+
     pub fn answer(&mut self, message: FromRaft) {
         let Some(waiting) = self.waiting.remove(&message.id()) else { return };
         let Some(mut conn) = self.conns.remove(&waiting.conn.0) else { return };
@@ -142,13 +153,18 @@ impl Shard {
         for id in std::mem::take(&mut self.dirty) {
             let Some(conn) = self.conns.get_mut(&id.0) else { continue };
             conn.dirty = false;
+            let congested = conn.is_congested();
+            if congested != conn.paused {
+                conn.paused = congested;
+                reactor.receive(id, !congested);
+            }
             if conn.sending {
                 continue;
             }
             let mut buf = std::mem::take(&mut conn.spare);
             conn.transmit(&mut buf, SEND_BYTES_MAX);
             if !buf.is_empty() && !conn.broken {
-                self.probe.add_sent_bytes(buf.len() as u64);
+                self.probe.grpc_sent_bytes.add(buf.len() as u64);
                 conn.sending = true;
                 reactor.send(id, buf);
             } else if conn.broken || conn.is_done() {

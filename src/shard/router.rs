@@ -1,0 +1,336 @@
+//! From a gRPC request to its method, and from an answer back to its connection.
+
+use super::call::{Call, Failure, Kind, Read, Waiting, unreadable};
+use super::conn::{Conn, Protocol};
+use super::{CALLS_WAITING_MAX, Shard};
+use crate::api::error::Error;
+use crate::api::kv::Response;
+use crate::api::method::{Found, Method, find};
+use crate::api::{cluster, health, kv, maintenance};
+use crate::exchange::{FromRaft, ToRaft};
+use crate::ops::metrics::Op;
+use bytes::{BufMut, Bytes, BytesMut};
+use engine::apply::kv::{Answer, Outcome, is_read_only, is_serializable, read_txn};
+use engine::pb::etcdserverpb::{
+    CompactionRequest, DeleteRangeRequest, MemberListRequest, PutRequest, RangeRequest, ResponseHeader, TxnRequest,
+};
+use engine::replica;
+use net::grpc::server::{Event, RequestHead};
+use net::grpc::{Code, StreamId};
+use prost::Message;
+
+/// Most bytes of rows one answer holds: above it the range is refused, so that no request can hold the store twice in
+/// memory. Go's own limit for a message it receives is of this order (math.MaxInt32).
+const RANGE_BYTES_MAX: usize = i32::MAX as usize;
+
+/// Fields of InternalRaftRequest, from the message table.
+mod field {
+    pub const PUT: u32 = 4;
+    pub const DELETE_RANGE: u32 = 5;
+    pub const TXN: u32 = 6;
+    pub const COMPACTION: u32 = 7;
+    pub const HEADER: u32 = 100;
+}
+
+type Handled = Result<(), Failure>;
+
+impl Shard {
+    pub(super) fn serve_grpc(&mut self, conn: &mut Conn) {
+        loop {
+            let Protocol::Grpc(grpc) = &mut conn.protocol else { return };
+            match grpc.poll_event() {
+                None => return,
+                Some(Event::Unary { stream, head, message }) => self.call(conn, stream, &head, message),
+                Some(Event::Http { stream, head, .. }) => self.serve_page_h2(conn, stream, &head),
+                // The answer of a call that is gone finds no stream and is dropped there.
+                Some(Event::Reset { .. }) => {}
+                Some(Event::Open { .. } | Event::Message { .. } | Event::End { .. }) => {
+                    unreachable!("every method is classified as unary")
+                }
+            }
+        }
+    }
+
+    fn call(&mut self, conn: &mut Conn, stream: StreamId, head: &RequestHead, message: Bytes) {
+        let (method, id) = match find(&head.path) {
+            Found::Served(method, id) => (method, id),
+            Found::Absent(id) => {
+                self.probe.method(id).started.add(1);
+                let text = format!("{} is not available in this version", head.path.trim_start_matches('/'));
+                let call = Call { stream, method: id, op: None, began_ns: self.now_ns };
+                return self.refuse(conn, call, Failure::Status(Code::Unimplemented, text.into()));
+            }
+            Found::Unknown(text) => {
+                let Protocol::Grpc(grpc) = &mut conn.protocol else { return };
+                return grpc.respond_error(stream, &net::grpc::Status::new(Code::Unimplemented, text));
+            }
+        };
+        let probe = self.probe.method(id);
+        probe.started.add(1);
+        probe.received.add(1);
+        let call = Call { stream, method: id, op: op_of(method), began_ns: self.now_ns };
+        if self.published.leader() == 0 && head.header("hasleader") == Some("true") {
+            return self.refuse(conn, call, Error::NoLeader.into());
+        }
+        let handled = match method {
+            Method::Range => self.range(conn, call, message),
+            Method::Put => self.put(conn, call, message),
+            Method::DeleteRange => self.delete_range(conn, call, message),
+            Method::Txn => self.txn(conn, call, message),
+            Method::Compact => self.compact(conn, call, message),
+            Method::MemberList => self.member_list(conn, call, message),
+            Method::Status => self.status(conn, call),
+            Method::HealthCheck => self.health_check(conn, call, message),
+        };
+        if let Err(failure) = handled {
+            self.refuse(conn, call, failure);
+        }
+    }
+
+    fn range(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
+        let request = RangeRequest::decode(message).map_err(unreadable)?;
+        kv::check_range(&request)?;
+        if request.serializable || self.published.read_gate_open() {
+            return self.answer_range(conn, call, &request);
+        }
+        self.wait_to_read(conn, call, Read::Range(request))
+    }
+
+    fn answer_range(&mut self, conn: &mut Conn, call: Call, request: &RangeRequest) -> Handled {
+        let result = self.reader.range(request, RANGE_BYTES_MAX).map_err(Error::from)?;
+        if result.cut {
+            let text = "trying to send message larger than max (the range holds more than 2147483647 bytes)";
+            return Err(Failure::Status(Code::ResourceExhausted, text.into()));
+        }
+        self.probe.ranges.add(1);
+        let header = self.header(result.revision);
+        self.respond(conn, call, result.encoded_len(&header), |out| result.encode(&header, out));
+        Ok(())
+    }
+
+    fn put(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
+        let request = PutRequest::decode(message.clone()).map_err(unreadable)?;
+        kv::check_put(&request)?;
+        self.propose(conn, call, field::PUT, &message)
+    }
+
+    fn delete_range(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
+        let request = DeleteRangeRequest::decode(message.clone()).map_err(unreadable)?;
+        kv::check_delete_range(&request)?;
+        self.propose(conn, call, field::DELETE_RANGE, &message)
+    }
+
+    fn txn(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
+        let request = TxnRequest::decode(message.clone()).map_err(unreadable)?;
+        kv::check_txn(&request, self.settings.max_txn_ops)?;
+        if !is_read_only(&request) {
+            return self.propose(conn, call, field::TXN, &message);
+        }
+        if is_serializable(&request) || self.published.read_gate_open() {
+            return self.answer_read_txn(conn, call, &request);
+        }
+        self.wait_to_read(conn, call, Read::Txn(request))
+    }
+
+    fn answer_read_txn(&mut self, conn: &mut Conn, call: Call, request: &TxnRequest) -> Handled {
+        let answer = read_txn(self.reader.pin(), request).map_err(Error::from)?;
+        self.respond_answer(conn, call, &answer);
+        Ok(())
+    }
+
+    fn compact(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
+        CompactionRequest::decode(message.clone()).map_err(unreadable)?;
+        self.propose(conn, call, field::COMPACTION, &message)
+    }
+
+    fn member_list(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
+        let request = MemberListRequest::decode(message).map_err(unreadable)?;
+        if request.linearizable && !self.published.read_gate_open() {
+            return self.wait_to_read(conn, call, Read::MemberList);
+        }
+        self.answer_message(conn, call, &cluster::member_list(&self.published));
+        Ok(())
+    }
+
+    fn status(&mut self, conn: &mut Conn, call: Call) -> Handled {
+        let view = self.reader.pin();
+        let (revision, bytes) = (view.revision(), view.bytes());
+        let status = maintenance::status(&self.published, self.header(revision), bytes);
+        self.answer_message(conn, call, &status);
+        Ok(())
+    }
+
+    fn health_check(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
+        let request = health::HealthCheckRequest::decode(message).map_err(unreadable)?;
+        let answer = health::check(&request).ok_or(Error::HealthUnknownService)?;
+        self.answer_message(conn, call, &answer);
+        Ok(())
+    }
+
+    /// Wraps the request's own bytes into a log entry's payload and hands it to the raft role: nothing is encoded twice, and
+    /// what is logged is what the client sent.
+    fn propose(&mut self, conn: &mut Conn, call: Call, field: u32, message: &[u8]) -> Handled {
+        self.check_room()?;
+        let id = self.ids.next_id();
+        let request = wrap(field, message, id);
+        if request.len() > self.settings.max_request_bytes {
+            return Err(Error::RequestTooLarge.into());
+        }
+        self.waiting.insert(id, Waiting { conn: conn.id, kind: Kind::Proposal(call) });
+        self.outbox.push(ToRaft::Propose { id, request });
+        Ok(())
+    }
+
+    fn wait_to_read(&mut self, conn: &mut Conn, call: Call, read: Read) -> Handled {
+        self.check_room()?;
+        let id = self.ids.next_id();
+        self.waiting.insert(id, Waiting { conn: conn.id, kind: Kind::Read(call, read) });
+        self.outbox.push(ToRaft::Read { id });
+        Ok(())
+    }
+
+    fn check_room(&self) -> Handled {
+        if self.waiting.len() >= CALLS_WAITING_MAX { Err(too_many_requests()) } else { Ok(()) }
+    }
+
+    /// Takes an answer of the raft role to the call that waited for it.
+    pub(super) fn finish(&mut self, conn: &mut Conn, waiting: Waiting, message: FromRaft) {
+        match (waiting.kind, message) {
+            (Kind::Proposal(call), FromRaft::Answer { result: Ok(answer), .. }) => {
+                self.respond_answer(conn, call, &answer);
+            }
+            (Kind::Proposal(call), FromRaft::Answer { result: Err(error), .. }) => {
+                self.refuse(conn, call, failure_of(error));
+            }
+            (Kind::Read(call, read), FromRaft::ReadReady { result: Ok(()), .. }) => {
+                let handled = match &read {
+                    Read::Range(request) => self.answer_range(conn, call, request),
+                    Read::Txn(request) => self.answer_read_txn(conn, call, request),
+                    Read::MemberList => {
+                        self.answer_message(conn, call, &cluster::member_list(&self.published));
+                        Ok(())
+                    }
+                };
+                if let Err(failure) = handled {
+                    self.refuse(conn, call, failure);
+                }
+            }
+            (Kind::Read(call, _), FromRaft::ReadReady { result: Err(error), .. }) => {
+                self.refuse(conn, call, failure_of(error));
+            }
+            (Kind::Page { target, stream }, FromRaft::ReadReady { result, .. }) => {
+                self.finish_page(conn, &target, stream, result);
+            }
+            (kind, message) => unreachable!("{message:?} answers {kind:?}"),
+        }
+    }
+
+    fn respond_answer(&mut self, conn: &mut Conn, call: Call, answer: &Answer) {
+        let header = self.header(answer.revision);
+        if let Outcome::Range(_) = answer.outcome {
+            self.probe.ranges.add(1);
+        }
+        self.respond(conn, call, answer.outcome.encoded_len(&header), |out| answer.outcome.encode(&header, out));
+    }
+
+    fn answer_message(&mut self, conn: &mut Conn, call: Call, message: &impl Message) {
+        self.respond(conn, call, message.encoded_len(), |out| {
+            message.encode(out).expect("a vector takes everything");
+        });
+    }
+
+    fn respond(&mut self, conn: &mut Conn, call: Call, len: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        let Protocol::Grpc(grpc) = &mut conn.protocol else { return };
+        grpc.respond_unary(call.stream, len, encode);
+        let probe = self.probe.method(call.method);
+        probe.sent.add(1);
+        probe.handled(Code::Ok.number());
+        self.observe(call, true);
+    }
+
+    fn refuse(&mut self, conn: &mut Conn, call: Call, failure: Failure) {
+        let Protocol::Grpc(grpc) = &mut conn.protocol else { return };
+        let status = failure.status();
+        grpc.respond_error(call.stream, &status);
+        self.probe.method(call.method).handled(status.code.number());
+        self.observe(call, false);
+    }
+
+    fn observe(&self, call: Call, ok: bool) {
+        if let Some(op) = call.op {
+            self.probe.requests.observe_ns(op, ok, self.now_ns.saturating_sub(call.began_ns));
+        }
+    }
+
+    fn header(&self, revision: i64) -> ResponseHeader {
+        let identity = &self.published.identity;
+        ResponseHeader {
+            cluster_id: identity.cluster_id,
+            member_id: identity.member_id,
+            revision,
+            raft_term: self.published.term(),
+        }
+    }
+}
+
+/// What etcd's request duration metric calls a method.
+fn op_of(method: Method) -> Option<Op> {
+    match method {
+        Method::Range => Some(Op::Range),
+        Method::Put => Some(Op::Put),
+        Method::DeleteRange => Some(Op::DeleteRange),
+        Method::Txn => Some(Op::Txn),
+        Method::Compact => Some(Op::Compaction),
+        Method::MemberList | Method::Status | Method::HealthCheck => None,
+    }
+}
+
+/// etcd declares ResourceExhausted for this and sends Unknown; clients know it by its text.
+fn too_many_requests() -> Failure {
+    Error::TooManyRequests.into()
+}
+
+fn failure_of(error: replica::Error) -> Failure {
+    match error {
+        replica::Error::Apply(error) => Error::from(error).into(),
+        replica::Error::TooManyRequests => too_many_requests(),
+        replica::Error::Timeout => Error::Timeout.into(),
+        replica::Error::LeaderChanged => Error::LeaderChanged.into(),
+        replica::Error::Stopped => Error::Stopped.into(),
+        replica::Error::Dropped => Error::ProposalDropped.into(),
+    }
+}
+
+/// An InternalRaftRequest around a request that is encoded already: its field, then the header with the id.
+fn wrap(field: u32, message: &[u8], id: u64) -> Bytes {
+    let header_len = 1 + prost::encoding::encoded_len_varint(id);
+    let mut out = BytesMut::with_capacity(16 + message.len() + header_len);
+    prost::encoding::encode_key(field, prost::encoding::WireType::LengthDelimited, &mut out);
+    prost::encoding::encode_varint(message.len() as u64, &mut out);
+    out.put_slice(message);
+    prost::encoding::encode_key(field::HEADER, prost::encoding::WireType::LengthDelimited, &mut out);
+    prost::encoding::encode_varint(header_len as u64, &mut out);
+    prost::encoding::uint64::encode(1, &id, &mut out);
+    out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::pb::etcdserverpb::{InternalRaftRequest, RequestHeader, internal_raft_request};
+
+    #[test]
+    fn wrapping_is_encoding() {
+        for id in [1, 0x1234_5678_9abc_def0, u64::MAX] {
+            let put = PutRequest { key: "foo".into(), value: vec![7; 300].into(), ..Default::default() };
+            let whole = InternalRaftRequest {
+                header: Some(RequestHeader { id, ..Default::default() }),
+                request: Some(internal_raft_request::Request::Put(put.clone())),
+                ..Default::default()
+            };
+            assert_eq!(wrap(field::PUT, &put.encode_to_vec(), id), whole.encode_to_vec());
+        }
+        // The header's bytes as a Go member writes them for id 5.
+        assert_eq!(wrap(field::PUT, b"\x0a\x03foo\x12\x03bar", 5), b"\x22\x0a\x0a\x03foo\x12\x03bar\xa2\x06\x02\x08\x05"[..]);
+    }
+}
