@@ -249,6 +249,12 @@ impl<S: Default> Connection<S> {
         self.budgets.spend(Flood::Reset)
     }
 
+    /// The owner answered a call: real work, which earns back budget. Refusals of this layer do not count.
+    #[inline]
+    pub fn count_answer(&mut self) {
+        self.budgets.progress();
+    }
+
     fn on_reset<'a>(&mut self, id: u32, reason: Reason) -> Result<Received<'a>, ConnectionError> {
         match self.streams.find(id) {
             Some(slot) => Ok(Received::Reset { slot, reason }),
