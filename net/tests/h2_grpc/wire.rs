@@ -93,14 +93,35 @@ fn verdict(parts: &[Vec<u8>]) -> String {
 
 const MESSAGE: &[u8] = b"\0\0\0\0\x02hi";
 
+fn ok(id: u32) -> Vec<u8> {
+    headers(id, &block("/a", &[]), 0x4)
+}
+
+fn with(name: &str, value: &str) -> Vec<u8> {
+    headers(1, &block("/a", &[(name, value)]), 0x4)
+}
+
+fn end(id: u32) -> Vec<u8> {
+    data(id, MESSAGE, 0x1)
+}
+
+fn bare(hex: &str) -> Vec<u8> {
+    headers(1, &unhex(hex), 0x5)
+}
+
+/// Rows of name, input and verdict; each holds however the input is cut.
+fn check(rows: Vec<(&str, Vec<Vec<u8>>, &str)>) {
+    for (name, parts, expected) in rows {
+        assert_eq!(verdict(&parts), expected, "{name}");
+        let bytewise: Vec<Vec<u8>> = parts.concat().into_iter().map(|b| vec![b]).collect();
+        assert_eq!(verdict(&bytewise), expected, "{name}, byte by byte");
+    }
+}
+
 #[test]
-fn one_row_per_rule() {
-    let ok = |id| headers(id, &block("/a", &[]), 0x4);
-    let with = |name, value| headers(1, &block("/a", &[(name, value)]), 0x4);
-    let end = |id| data(id, MESSAGE, 0x1);
-    let bare = |hex: &str| headers(1, &unhex(hex), 0x5);
+fn what_is_no_fault() {
     let whole = block("/a", &[]);
-    let rows: Vec<(&str, Vec<Vec<u8>>, &str)> = vec![
+    check(vec![
         ("a call", vec![ok(1), end(1)], "unary 1 2"),
         ("end in its own frame", vec![ok(1), data(1, MESSAGE, 0), data(1, b"", 1)], "unary 1 2"),
         ("end by trailers", vec![ok(1), data(1, MESSAGE, 0), headers(1, &[], 5)], "unary 1 2"),
@@ -142,11 +163,17 @@ fn one_row_per_rule() {
             "unary 1 2, reset 1",
         ),
         ("goaway", vec![ok(1), raw(kind::GOAWAY, 0, 0, &[0; 8]), end(1)], "unary 1 2"),
+        ("te: trailers", vec![with("te", "trailers"), end(1)], "unary 1 2"),
+    ]);
+}
+
+#[test]
+fn what_costs_the_stream() {
+    check(vec![
         ("upper case", vec![with("X-a", "b")], "RST 1 PROTOCOL_ERROR"),
         ("connection header", vec![with("connection", "close")], "RST 1 PROTOCOL_ERROR"),
         ("transfer-encoding", vec![with("transfer-encoding", "chunked")], "RST 1 PROTOCOL_ERROR"),
         ("te", vec![with("te", "gzip")], "RST 1 PROTOCOL_ERROR"),
-        ("te: trailers", vec![with("te", "trailers"), end(1)], "unary 1 2"),
         ("line feed", vec![with("x", "a\nb")], "RST 1 PROTOCOL_ERROR"),
         ("pseudo after regular", vec![with(":authority", "x")], "RST 1 PROTOCOL_ERROR"),
         ("unknown pseudo", vec![bare("83 86 84 00 02 3a78 01 61")], "RST 1 PROTOCOL_ERROR"),
@@ -167,6 +194,13 @@ fn one_row_per_rule() {
             vec![ok(1), raw(kind::WINDOW_UPDATE, 0, 1, &[127, 255, 255, 255])],
             "RST 1 FLOW_CONTROL_ERROR",
         ),
+    ]);
+}
+
+#[test]
+fn what_costs_the_connection() {
+    let whole = block("/a", &[]);
+    check(vec![
         ("zero window update", vec![raw(kind::WINDOW_UPDATE, 0, 0, &[0; 4])], "GOAWAY PROTOCOL_ERROR"),
         ("window overflow", vec![raw(kind::WINDOW_UPDATE, 0, 0, &[127, 255, 255, 255])], "GOAWAY FLOW_CONTROL_ERROR"),
         ("even id", vec![ok(2)], "GOAWAY PROTOCOL_ERROR"),
@@ -196,12 +230,7 @@ fn one_row_per_rule() {
         ("frame size 1", vec![raw(kind::SETTINGS, 0, 0, &[0, 5, 0, 0, 0, 1])], "GOAWAY PROTOCOL_ERROR"),
         ("huge window", vec![raw(kind::SETTINGS, 0, 0, &[0, 4, 255, 0, 0, 1])], "GOAWAY FLOW_CONTROL_ERROR"),
         ("huge frame", vec![vec![0, 0x40, 1, 0, 0, 0, 0, 0, 1]], "GOAWAY FRAME_SIZE_ERROR"),
-    ];
-    for (name, parts, expected) in rows {
-        assert_eq!(verdict(&parts), expected, "{name}");
-        let bytewise: Vec<Vec<u8>> = parts.concat().into_iter().map(|b| vec![b]).collect();
-        assert_eq!(verdict(&bytewise), expected, "{name}, byte by byte");
-    }
+    ]);
 }
 
 #[test]
