@@ -249,9 +249,10 @@ impl<S: Default> Connection<S> {
         self.budgets.spend(Flood::Reset)
     }
 
-    /// The owner answered a call: real work, which earns back budget. Refusals of this layer do not count.
+    /// Real work was done: a call answered by the owner, a message received. It earns back budget; refusals by the
+    /// layer above do not count.
     #[inline]
-    pub fn count_answer(&mut self) {
+    pub fn count_work(&mut self) {
         self.budgets.progress();
     }
 

@@ -110,6 +110,7 @@ fn status_messages_survive_the_wire() {
 fn flood(mut part: impl FnMut(u32) -> Vec<u8>, read_answers: bool) -> (u32, Reason) {
     let mut server = Connection::new(config());
     server.handle_bytes(&hello());
+    server.on_time(1);
     let mut out = Vec::new();
     for n in 0..1_000_000 {
         server.handle_bytes(&part(n));
@@ -145,6 +146,18 @@ fn floods_end_the_connection() {
     assert!(matches!(flood(empty_data, true), (1_001, r) if r == calm));
     assert!(matches!(flood(continuations, true), (65, r) if r == calm));
     assert!(matches!(flood(fat_block, true), (3, r) if r == calm));
+}
+
+/// Without a clock an idle connection may ping for as long as it lives.
+#[test]
+fn keepalives_are_no_flood() {
+    let mut server = Connection::new(config());
+    server.handle_bytes(&hello());
+    for _ in 0..50_000 {
+        server.handle_bytes(&raw(kind::PING, 0, 0, &[0; 8]));
+        assert_eq!(frames(&mut server).last().map(|(h, _)| h.kind), Some(kind::PING));
+    }
+    assert_eq!(server.failure(), None);
 }
 
 /// Answered calls and passing time earn the budgets back.
