@@ -241,7 +241,7 @@ impl Connection {
         self.calls.closed.as_ref().filter(|_| over)
     }
 
-    /// Lets time refill the flood budgets. Optional; any rate will do.
+    /// Lets time refill the flood budgets. Optional, but then PINGs are bounded by their answers' bytes alone.
     pub fn on_time(&mut self, now_ms: u64) {
         self.calls.h2.on_time(now_ms);
     }
@@ -427,6 +427,7 @@ impl Calls {
     }
 
     fn push_trailers(&mut self, stream: StreamId, status: Status, trailers: Option<Arc<ResponseHead>>) {
+        self.h2.count_work();
         let trailers = trailers.unwrap_or_else(|| self.no_head.clone());
         self.events.push_back(Event::Trailers { stream, status, trailers });
     }

@@ -58,6 +58,12 @@ pub struct HeadBuilder {
     path: Option<String>,
     authority: Option<String>,
     http_status: Option<u16>,
+    /// Regular fields with a meaning here, noted as they pass; the first of a name counts.
+    content_type: Option<String>,
+    host: Option<String>,
+    encoding: Option<String>,
+    timeout: Option<Result<Duration, HeadFault>>,
+    content_length: Option<u64>,
     metadata: Metadata,
     list_bytes: usize,
     fault: Option<HeadFault>,
@@ -104,14 +110,28 @@ impl HeadBuilder {
     }
 
     fn regular(&mut self, name: &[u8], value: &[u8]) -> Option<()> {
-        let legal_name = !name.is_empty() && name.iter().all(|b| matches!(b, 0x21..=0x7e) && !b.is_ascii_uppercase());
-        if !legal_name || name.contains(&b':') || !legal_value(value) {
+        if name.is_empty() || !name.iter().fold(true, |legal, b| legal & NAME_BYTES[*b as usize]) || !legal_value(value)
+        {
             return None;
         }
+        let text = || std::str::from_utf8(value).map(str::to_owned).ok();
         match name {
             b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade" => return None,
             // Absence is tolerated though gRPC asks for it: proxies strip it.
             b"te" if value != b"trailers" => return None,
+            b"content-type" if self.content_type.is_none() => self.content_type = text(),
+            b"host" if self.host.is_none() => self.host = text(),
+            b"grpc-encoding" if self.encoding.is_none() => self.encoding = text(),
+            b"grpc-timeout" if self.timeout.is_none() => {
+                self.timeout = Some(timeout::parse(value).ok_or(HeadFault::BadTimeout));
+            }
+            b"content-length" => {
+                let digits = std::str::from_utf8(value).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?;
+                let len = digits.parse().ok()?;
+                if self.content_length.replace(len).is_some_and(|earlier| earlier != len) {
+                    return None;
+                }
+            }
             _ => {}
         }
         self.metadata.push(name, value);
@@ -127,26 +147,14 @@ impl HeadBuilder {
         }
         let method = self.method.ok_or(HeadFault::Malformed)?;
         let path = self.path.filter(|p| !p.is_empty()).ok_or(HeadFault::Malformed)?;
-        let text = |name| self.metadata.get_str(name).map(str::to_owned);
-        let timeout = match self.metadata.get("grpc-timeout") {
-            Some(raw) => Some(timeout::parse(raw).ok_or(HeadFault::BadTimeout)?),
-            None => None,
-        };
-        let content_length = match self.metadata.get_str("content-length") {
-            Some(raw) if raw.bytes().all(|b| b.is_ascii_digit()) => {
-                Some(raw.parse().map_err(|_| HeadFault::Malformed)?)
-            }
-            Some(_) => return Err(HeadFault::Malformed),
-            None => None,
-        };
         Ok(RequestHead {
             method,
             path,
-            authority: self.authority.or_else(|| text("host")).unwrap_or_default(),
-            content_type: text("content-type").unwrap_or_default(),
-            timeout,
-            encoding: text("grpc-encoding"),
-            content_length,
+            authority: self.authority.or(self.host).unwrap_or_default(),
+            content_type: self.content_type.unwrap_or_default(),
+            timeout: self.timeout.transpose()?,
+            encoding: self.encoding,
+            content_length: self.content_length,
             metadata: self.metadata,
         })
     }
@@ -179,15 +187,27 @@ impl HeadBuilder {
         });
         Ok(ResponseHead {
             http_status: self.http_status.unwrap_or(0),
-            content_type: self.metadata.get_str("content-type").unwrap_or_default().to_owned(),
+            content_type: self.content_type.unwrap_or_default(),
             status,
             metadata: self.metadata,
         })
     }
 }
 
+/// Bytes legal in a field name: visible ASCII without upper case and colon.
+const NAME_BYTES: [bool; 256] = {
+    let mut legal = [false; 256];
+    let mut byte = 0x21;
+    while byte <= 0x7e {
+        legal[byte] = byte != b':' as usize && !(byte as u8).is_ascii_uppercase();
+        byte += 1;
+    }
+    legal
+};
+
+/// No early exit: a loop over all bytes is one the compiler makes wide.
 fn legal_value(value: &[u8]) -> bool {
-    !value.iter().any(|b| matches!(b, 0 | b'\r' | b'\n'))
+    value.iter().fold(true, |legal, b| legal & (*b != 0) & (*b != b'\r') & (*b != b'\n'))
 }
 
 /// Whether a content type is gRPC's: `application/grpc`, alone or followed by `+` or `;`.

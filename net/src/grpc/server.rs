@@ -179,6 +179,7 @@ impl Connection {
     pub fn respond_unary(&mut self, stream: StreamId, encoded_len: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         let calls = &mut self.calls;
         let Some(slot) = calls.unanswered(stream) else { return };
+        calls.h2.count_work();
         calls.close_call(slot);
         let framed_len = PREFIX_BYTES + encoded_len;
         if !calls.h2.call(slot).headers_sent && calls.h2.can_inline(slot, framed_len) {
@@ -219,6 +220,7 @@ impl Connection {
     /// Ends a call after everything queued for it.
     pub fn finish(&mut self, stream: StreamId, status: &Status) {
         if let Some(slot) = self.calls.unanswered(stream) {
+            self.calls.h2.count_work();
             self.calls.end_with(slot, status);
         }
     }
@@ -247,6 +249,7 @@ impl Connection {
         if !headers.iter().any(|(name, _)| *name == "content-length") {
             put_literal(&mut block, b"content-length", body.len().to_string().as_bytes());
         }
+        self.calls.h2.count_work();
         self.calls.close_call(slot);
         if body.is_empty() {
             self.calls.h2.send_headers(slot, &block, true);
@@ -293,7 +296,8 @@ impl Connection {
         self.calls.h2.drain();
     }
 
-    /// Lets time refill the flood budgets. Optional; any rate will do.
+    /// Lets time refill the flood budgets, at any rate. Optional, but then PINGs are bounded by their answers' bytes
+    /// alone, and resets and the like are forgiven by answers only.
     pub fn on_time(&mut self, now_ms: u64) {
         self.calls.h2.on_time(now_ms);
     }

@@ -249,6 +249,13 @@ impl<S: Default> Connection<S> {
         self.budgets.spend(Flood::Reset)
     }
 
+    /// Real work was done: a call answered by the owner, a message received. It earns back budget; refusals by the
+    /// layer above do not count.
+    #[inline]
+    pub fn count_work(&mut self) {
+        self.budgets.progress();
+    }
+
     fn on_reset<'a>(&mut self, id: u32, reason: Reason) -> Result<Received<'a>, ConnectionError> {
         match self.streams.find(id) {
             Some(slot) => Ok(Received::Reset { slot, reason }),

@@ -1,5 +1,5 @@
 //! Budgets against peers that make us work for nothing: resets, PINGs, SETTINGS, empty DATA.
-//! A budget is refilled by calls that were really answered, and by the clock where the owner passes it.
+//! A budget is refilled by real work, calls answered and messages delivered, and by the clock where the owner passes it.
 
 use super::error::ConnectionError;
 use super::limits::{FLOOD_WINDOW_MS, MAX_EMPTY_DATA, MAX_PINGS, MAX_SETTINGS, MAX_UNANSWERED_RESETS};
@@ -25,16 +25,22 @@ const LIMITS: [(u32, &str); 4] = [
 pub struct Budgets {
     left: [u32; LIMITS.len()],
     window_start_ms: u64,
+    /// The owner passes the time. Without it PINGs are not counted: a day of keepalives on an idle connection is no
+    /// flood, and only time tells the two apart. Their answers are bounded in bytes all the same.
+    clocked: bool,
 }
 
 impl Default for Budgets {
     fn default() -> Self {
-        Budgets { left: LIMITS.map(|(limit, _)| limit), window_start_ms: 0 }
+        Budgets { left: LIMITS.map(|(limit, _)| limit), window_start_ms: 0, clocked: false }
     }
 }
 
 impl Budgets {
     pub fn spend(&mut self, what: Flood) -> Result<(), ConnectionError> {
+        if what == Flood::Ping && !self.clocked {
+            return Ok(());
+        }
         let row = what as usize;
         match self.left[row].checked_sub(1) {
             Some(left) => {
@@ -45,19 +51,19 @@ impl Budgets {
         }
     }
 
-    /// One call was answered: the peer does real work, so it earns back one reset and one PING.
+    /// The peer had real work done, so it earns back one of each.
     #[inline]
     pub fn progress(&mut self) {
-        for what in [Flood::Reset, Flood::Ping] {
-            let row = what as usize;
-            self.left[row] = LIMITS[row].0.min(self.left[row] + 1);
+        for (left, (limit, _)) in self.left.iter_mut().zip(LIMITS) {
+            *left = limit.min(*left + 1);
         }
     }
 
     /// A new flood window starts when the old one is over.
     pub fn on_time(&mut self, now_ms: u64) {
+        self.clocked = true;
         if now_ms.saturating_sub(self.window_start_ms) >= FLOOD_WINDOW_MS {
-            *self = Budgets { window_start_ms: now_ms, ..Budgets::default() };
+            *self = Budgets { window_start_ms: now_ms, clocked: true, ..Budgets::default() };
         }
     }
 }

@@ -306,7 +306,6 @@ impl<S: Default> Connection<S> {
                     frame::put_reset(&mut self.outbox.buf, id, Reason::NO_ERROR);
                 }
                 self.remove(slot);
-                self.budgets.progress();
             }
             // The layer above removes a client's stream when the answer has ended.
             Role::Client => {}
