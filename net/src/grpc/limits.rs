@@ -1,0 +1,19 @@
+//! Every bound of the gRPC layer, with its unit and reason.
+
+/// Bytes of unfinished requests one connection may make us hold, whatever its streams and their windows allow.
+pub const MAX_BUFFERED_REQUEST_BYTES: usize = 64 << 20;
+
+/// Bytes reserved at once for a message whose end is not here yet: its length prefix is only a claim.
+pub const MAX_RESERVE_BYTES: usize = 64 << 10;
+
+/// Bytes of a status message we send: several clients refuse header lists above 8 KiB, and escaping may triple it.
+pub const MAX_STATUS_MESSAGE_BYTES: usize = 2048;
+
+/// Header blocks remembered per connection: a client alternates between a few methods, each with its own block.
+pub const CACHED_BLOCKS: usize = 4;
+
+/// Bytes of a header block worth remembering; longer ones are rare and would pin memory on every idle connection.
+pub const MAX_CACHED_BLOCK_BYTES: usize = 1024;
+
+/// Calls a client holds back while the server's stream limit is reached; further ones fail at once.
+pub const MAX_PARKED_CALLS: usize = 100_000;

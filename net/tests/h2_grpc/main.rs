@@ -1,0 +1,10 @@
+//! HTTP/2 and gRPC, both sides joined in memory in one thread. No sockets, no clock; one seed reproduces any failure.
+
+mod cache;
+mod calls;
+mod errors;
+mod flow;
+mod fuzz;
+mod hpack;
+mod pair;
+mod wire;
