@@ -1,0 +1,459 @@
+//! The load: each thread owns its connections and drives them from one epoll loop, `clients` requests in flight,
+//! the next one started when an answer comes. A request's clock starts when it is handed to its connection.
+//!
+//! Nothing here may wait for anything but epoll, except for the connecting at the start and after a break.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use etcd_uring::client::{Endpoint, Status};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeSpec, TimeValLike};
+use std::os::fd::AsFd;
+
+use crate::link::{Done, Link, Tag};
+use crate::progress::Progress;
+use crate::report::Results;
+use crate::settings::Settings;
+
+/// Bytes read from a connection at once: answers of a turn at 1000 clients fit.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Events taken from one epoll call: every connection of the largest usual run.
+const EVENTS_PER_TURN: usize = 1024;
+
+/// Pause between attempts to bring a broken connection back: fast enough to see a new leader, slow enough not to
+/// be a load of its own.
+const REDIAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest time one attempt to reconnect may hold up the thread.
+const REDIAL_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// A run whose connections are all gone for so long is over.
+const GIVE_UP: Duration = Duration::from_secs(30);
+
+/// Latencies for which memory is reserved up front, so that it is not allocated while measuring.
+const LATENCIES_RESERVED_MAX: u64 = 1 << 24;
+
+/// What a command asks of the server.
+pub trait Load: Sync {
+    fn path(&self) -> &'static str;
+
+    /// The message of the n-th request.
+    fn message(&self, number: u64) -> Bytes;
+
+    /// The message with which a request that has several goes on after this answer. `revision` is the one the
+    /// pages of this request stay at; 0 until the first answer, which sets it.
+    fn next_page(&self, _answer: &Bytes, _revision: &mut i64) -> Option<Bytes> {
+        None
+    }
+}
+
+/// A finished run.
+pub struct Outcome {
+    pub results: Results,
+    pub wall_s: f64,
+    /// User and system time of this process during the run.
+    pub cpu_s: f64,
+}
+
+/// Runs the load to its end.
+pub fn run(settings: &Settings, load: &dyn Load) -> Result<Outcome, String> {
+    let tickets = Tickets { next: AtomicU64::new(0), total: settings.total };
+    let share = |whole: usize, at: usize| whole / settings.threads + usize::from(at < whole % settings.threads);
+    let mut threads = Vec::new();
+    for at in 0..settings.threads {
+        let (conns, clients) = (share(settings.conns, at), share(settings.clients, at));
+        threads.push(Thread::new(settings, load, &tickets, conns, clients)?);
+    }
+    let cpu_start = cpu_s();
+    let start = Instant::now();
+    let mut progress = Progress::new(settings.total);
+    let mut first = threads.remove(0);
+    let results = std::thread::scope(|scope| {
+        let others: Vec<_> = threads
+            .into_iter()
+            .map(|mut thread| scope.spawn(move || thread.run(start, &mut Progress::silent())))
+            .collect();
+        let mut results = first.run(start, &mut progress);
+        for other in others {
+            results.merge(other.join().expect("a generator thread does not panic"));
+        }
+        results
+    });
+    let outcome = Outcome { results, wall_s: start.elapsed().as_secs_f64(), cpu_s: cpu_s() - cpu_start };
+    progress.finish(tickets.taken());
+    Ok(outcome)
+}
+
+fn cpu_s() -> f64 {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("the kernel counts our time");
+    (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6
+}
+
+/// Numbers of the requests still to be made.
+struct Tickets {
+    next: AtomicU64,
+    total: u64,
+}
+
+impl Tickets {
+    fn take(&self) -> Option<u64> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        (number < self.total).then_some(number)
+    }
+
+    fn taken(&self) -> u64 {
+        self.next.load(Ordering::Relaxed).min(self.total)
+    }
+}
+
+/// Lets one request go per interval; time not used is not saved up.
+struct Pace {
+    interval_ns: f64,
+    next_ns: f64,
+}
+
+impl Pace {
+    fn is_due(&mut self, now_ns: u64) -> bool {
+        if (now_ns as f64) < self.next_ns {
+            return false;
+        }
+        // Being late by less than one interval is made up for: that is the loop's delay, not the load's.
+        self.next_ns = self.next_ns.max(now_ns as f64 - self.interval_ns) + self.interval_ns;
+        true
+    }
+}
+
+/// One of etcd's "connections": a link to every endpoint, used in turn.
+struct Group {
+    turn: usize,
+    /// Requests that wait for a link to come back.
+    stranded: Vec<u64>,
+}
+
+struct Thread<'a> {
+    settings: &'a Settings,
+    load: &'a dyn Load,
+    tickets: &'a Tickets,
+    pace: Option<Pace>,
+    epoll: Epoll,
+    groups: Vec<Group>,
+    /// Group by group, in each one per endpoint. None while broken.
+    links: Vec<Option<Link>>,
+    /// Links whose socket was full at the last flush.
+    full: Vec<bool>,
+    /// Clients without a request, by group.
+    idle: VecDeque<usize>,
+    /// Links with something to flush.
+    dirty: Vec<usize>,
+    finished: Vec<Done>,
+    buffer: Vec<u8>,
+    results: Results,
+    in_flight: usize,
+    start: Instant,
+    start_unix_ns: u64,
+    next_redial: Option<Instant>,
+    broken_since: Option<Instant>,
+}
+
+impl<'a> Thread<'a> {
+    fn new(
+        settings: &'a Settings,
+        load: &'a dyn Load,
+        tickets: &'a Tickets,
+        conns: usize,
+        clients: usize,
+    ) -> Result<Thread<'a>, String> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
+        let mut links = Vec::new();
+        for _ in 0..conns {
+            for endpoint in &settings.endpoints {
+                let link = Link::dial(endpoint, settings.dial_timeout)
+                    .map_err(|error| format!("dial error: {}: {error}", endpoint.text))?;
+                watch(&epoll, &link, links.len())?;
+                links.push(Some(link));
+            }
+        }
+        let share = settings.rate.map(|rate| rate as f64 * clients as f64 / settings.clients as f64);
+        let pace = share.map(|rate| Pace { interval_ns: 1e9 / rate, next_ns: 0.0 });
+        let reserved = settings.total.min(LATENCIES_RESERVED_MAX) as usize / settings.threads;
+        Ok(Thread {
+            settings,
+            load,
+            tickets,
+            pace,
+            epoll,
+            groups: (0..conns).map(|turn| Group { turn, stranded: Vec::new() }).collect(),
+            full: vec![false; links.len()],
+            links,
+            idle: (0..clients).map(|client| client % conns).collect(),
+            dirty: Vec::new(),
+            finished: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+            results: Results { latencies_ns: Vec::with_capacity(reserved), ..Results::default() },
+            in_flight: 0,
+            start: Instant::now(),
+            start_unix_ns: 0,
+            next_redial: None,
+            broken_since: None,
+        })
+    }
+
+    fn run(&mut self, start: Instant, progress: &mut Progress) -> Results {
+        self.start = start;
+        self.start_unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        let mut events = vec![EpollEvent::empty(); EVENTS_PER_TURN];
+        loop {
+            let now_ns = self.now_ns();
+            self.issue(now_ns);
+            self.flush();
+            self.redial();
+            let stranded: usize = self.groups.iter().map(|g| g.stranded.len()).sum();
+            if (self.in_flight == 0 && stranded == 0 && self.idle.is_empty()) || self.has_given_up() {
+                return std::mem::take(&mut self.results);
+            }
+            let count = self.wait(&mut events);
+            for event in &events[..count] {
+                self.serve(event.data() as usize, event.events());
+            }
+            progress.update(Instant::now(), self.tickets.taken());
+        }
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
+    fn wait(&mut self, events: &mut [EpollEvent]) -> usize {
+        let now = Instant::now();
+        let mut until = self.next_redial;
+        if let (Some(pace), false) = (&self.pace, self.idle.is_empty()) {
+            let due = self.start + Duration::from_nanos(pace.next_ns as u64);
+            until = Some(until.map_or(due, |redial| redial.min(due)));
+        }
+        if let Some(until) = until {
+            // Epoll itself only counts milliseconds, far too coarse for a pace.
+            let left = TimeSpec::from_duration(until.saturating_duration_since(now));
+            let mut fds = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
+            match ppoll(&mut fds, Some(left), None) {
+                Ok(0) | Err(nix::Error::EINTR) => return 0,
+                other => other.expect("poll of our own descriptor"),
+            };
+            return self.epoll.wait(events, EpollTimeout::ZERO).unwrap_or(0);
+        }
+        match self.epoll.wait(events, EpollTimeout::NONE) {
+            Ok(count) => count,
+            Err(nix::Error::EINTR) => 0,
+            Err(error) => panic!("epoll: {error}"),
+        }
+    }
+
+    /// Starts requests for idle clients, as many as the pace allows.
+    fn issue(&mut self, now_ns: u64) {
+        while let Some(group) = self.idle.front().copied() {
+            if self.tickets.taken() >= self.tickets.total {
+                self.idle.clear();
+                return;
+            }
+            if self.pace.as_mut().is_some_and(|pace| !pace.is_due(now_ns)) {
+                return;
+            }
+            self.idle.pop_front();
+            if let Some(number) = self.tickets.take() {
+                self.start_request(group, number, now_ns);
+            }
+        }
+    }
+
+    fn start_request(&mut self, group: usize, number: u64, now_ns: u64) {
+        let width = self.settings.endpoints.len();
+        for _ in 0..width {
+            let turn = self.groups[group].turn % width;
+            self.groups[group].turn = turn + 1;
+            let at = group * width + turn;
+            if let Some(link) = self.links[at].as_mut().filter(|link| link.is_usable()) {
+                let tag = Tag { start_ns: now_ns, revision: 0 };
+                link.start(self.load.path(), self.load.message(number), tag);
+                self.in_flight += 1;
+                self.mark_dirty(at);
+                return;
+            }
+        }
+        self.groups[group].stranded.push(number);
+    }
+
+    fn mark_dirty(&mut self, at: usize) {
+        if self.dirty.last() != Some(&at) {
+            self.dirty.push(at);
+        }
+    }
+
+    /// Handles the events of one link, and starts and sends what follows from them before the next link's turn.
+    fn serve(&mut self, at: usize, events: EpollFlags) {
+        if self.links[at].is_none() {
+            return;
+        }
+        if events.contains(EpollFlags::EPOLLOUT) {
+            self.mark_dirty(at);
+        }
+        if events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) {
+            let link = self.links[at].as_mut().expect("checked above");
+            let finished = &mut self.finished;
+            let result = link.receive(&mut self.buffer, |done| finished.push(done));
+            let now_ns = self.start.elapsed().as_nanos() as u64;
+            self.finish(at, now_ns);
+            if result.is_err() {
+                self.drop_link(at);
+            }
+            self.issue(now_ns);
+        }
+        self.flush();
+    }
+
+    /// Takes the finished requests of a link into the results; their clients are idle again.
+    fn finish(&mut self, at: usize, now_ns: u64) {
+        let group = at / self.settings.endpoints.len();
+        let mut finished = std::mem::take(&mut self.finished);
+        for done in finished.drain(..) {
+            self.in_flight -= 1;
+            if !done.status.is_ok() {
+                let status = Status::new(done.status.code.number(), done.status.message);
+                *self.results.errors.entry(status.to_string()).or_default() += 1;
+                self.idle.push_back(group);
+                continue;
+            }
+            let mut tag = done.tag;
+            if let Some(page) = self.load.next_page(&done.message, &mut tag.revision)
+                && let Some(link) = self.links[at].as_mut().filter(|link| link.is_usable())
+            {
+                link.start(self.load.path(), page, tag);
+                self.in_flight += 1;
+                self.mark_dirty(at);
+                continue;
+            }
+            let latency_ns = now_ns.saturating_sub(tag.start_ns);
+            self.results.latencies_ns.push(latency_ns);
+            if self.settings.sample {
+                let unix_s = (self.start_unix_ns + tag.start_ns) / 1_000_000_000;
+                self.results.add_to_second(unix_s, latency_ns);
+            }
+            self.idle.push_back(group);
+        }
+        self.finished = finished;
+    }
+
+    fn flush(&mut self) {
+        while let Some(at) = self.dirty.pop() {
+            let Some(link) = self.links[at].as_mut() else { continue };
+            match link.flush() {
+                Ok(done) => self.set_full(at, !done),
+                // The reading side will find the same and end the requests.
+                Err(_) => self.set_full(at, false),
+            }
+        }
+    }
+
+    /// Asks epoll for room in the socket only while there is none.
+    fn set_full(&mut self, at: usize, full: bool) {
+        if self.full[at] == full {
+            return;
+        }
+        self.full[at] = full;
+        let Some(link) = &self.links[at] else { return };
+        let mut flags = EpollFlags::EPOLLIN;
+        flags.set(EpollFlags::EPOLLOUT, full);
+        let mut event = EpollEvent::new(flags, at as u64);
+        self.epoll.modify(link.fd(), &mut event).expect("the link is watched");
+    }
+
+    fn drop_link(&mut self, at: usize) {
+        if let Some(link) = self.links[at].take() {
+            // Closing the socket takes it out of the epoll set.
+            drop(link);
+            self.full[at] = false;
+        }
+        let now = Instant::now();
+        self.next_redial.get_or_insert(now);
+        self.broken_since.get_or_insert(now);
+    }
+
+    /// Tries once more to bring back every broken link, when it is time.
+    fn redial(&mut self) {
+        let Some(next) = self.next_redial else { return };
+        if Instant::now() < next {
+            return;
+        }
+        let width = self.settings.endpoints.len();
+        let mut still_broken = false;
+        for at in 0..self.links.len() {
+            if self.links[at].is_some() {
+                continue;
+            }
+            match self.dial(at, &self.settings.endpoints[at % width]) {
+                Some(link) => {
+                    self.links[at] = Some(link);
+                    self.broken_since = None;
+                    let now_ns = self.now_ns();
+                    for number in std::mem::take(&mut self.groups[at / width].stranded) {
+                        self.start_request(at / width, number, now_ns);
+                    }
+                }
+                None => {
+                    still_broken = true;
+                    break;
+                }
+            }
+        }
+        self.next_redial = still_broken.then(|| Instant::now() + REDIAL_PAUSE);
+        self.flush();
+    }
+
+    fn dial(&self, at: usize, endpoint: &Endpoint) -> Option<Link> {
+        let link = Link::dial(endpoint, REDIAL_TIMEOUT).ok()?;
+        watch(&self.epoll, &link, at).ok()?;
+        Some(link)
+    }
+
+    fn has_given_up(&mut self) -> bool {
+        let gone = self.in_flight == 0 && self.broken_since.is_some_and(|since| since.elapsed() > GIVE_UP);
+        if gone {
+            let stranded: usize = self.groups.iter().map(|g| g.stranded.len()).sum();
+            let text = format!("no connection for {} seconds", GIVE_UP.as_secs());
+            *self.results.errors.entry(text).or_default() += stranded as u64;
+        }
+        gone
+    }
+}
+
+fn watch(epoll: &Epoll, link: &Link, at: usize) -> Result<(), String> {
+    let event = EpollEvent::new(EpollFlags::EPOLLIN, at as u64);
+    epoll.add(link.fd(), event).map_err(|error| format!("epoll: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_does_not_save_up() {
+        let mut pace = Pace { interval_ns: 100.0, next_ns: 0.0 };
+        assert!(pace.is_due(0));
+        assert!(!pace.is_due(99));
+        assert!(pace.is_due(100));
+        // A long pause lets two requests through, not ten.
+        let let_through = (0..10).filter(|_| pace.is_due(1200)).count();
+        assert_eq!(let_through, 2);
+    }
+
+    #[test]
+    fn tickets_end() {
+        let tickets = Tickets { next: AtomicU64::new(0), total: 2 };
+        assert_eq!((tickets.take(), tickets.take(), tickets.take()), (Some(0), Some(1), None));
+        assert_eq!(tickets.taken(), 2);
+    }
+}
