@@ -74,11 +74,11 @@ func clusterHash(s *suite) {
 }
 
 // printState is for comparing servers: after the same run on fresh servers the line must be the same.
-func (s *suite) printState() {
+func (s *suite) printState() error {
 	hash, err := s.client.HashKV(s.ctx, s.endpoint, 0)
 	if err != nil {
-		fmt.Printf("state unknown: %v\n", err)
-		return
+		return fmt.Errorf("FAIL no hash of the store: %w", err)
 	}
 	fmt.Printf("state revision=%d compact_revision=%d hash=%08x\n", hash.HashRevision, hash.CompactRevision, hash.Hash)
+	return nil
 }
