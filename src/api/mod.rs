@@ -1,1 +1,4 @@
 //! The services: what each call checks, asks and answers.
+
+pub mod error;
+pub mod kv;
