@@ -1,1 +1,5 @@
 //! Health, metrics and logs.
+
+pub mod health;
+pub mod log;
+pub mod metrics;
