@@ -2,3 +2,5 @@
 
 pub mod data_dir;
 pub mod identity;
+
+pub mod start;

@@ -1,7 +1,7 @@
 //! Puts a server together: what is on disk, which threads there are, and how their roles reach each other. It sees
 //! everything once and keeps nothing.
 
-use super::data_dir::{self, DataDir};
+use super::data_dir::{self, DataDir, Warning};
 use super::identity;
 use crate::config::{Config, Cores, ReactorChoice, WalSync};
 use crate::core::{Core, Lifecycle, RaftSide, RemoteRaft, ShardSide};
@@ -62,7 +62,10 @@ pub fn start(config: &Config) -> Result<Running, String> {
     let sockets = bind(config, shards)?;
     let dir = data_dir::open(config).map_err(|refusal| refusal.to_string())?;
     for warning in &dir.warnings {
-        warning.log();
+        match warning {
+            Warning::Permission(text) => tracing::warn!(error = text, "check file permission"),
+            Warning::Foreign(name) => tracing::warn!(filename = name, "found invalid file under data directory"),
+        }
     }
     let now = driver::now(reactor::mono_ns());
     let lanes = shards as u64 + 1;

@@ -192,7 +192,7 @@ pub fn mono_ns() -> u64 {
 }
 
 /// The earlier of two deadlines, where `None` is never.
-fn earliest(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+pub fn earliest(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),

@@ -2,7 +2,8 @@
 
 use super::Settings;
 use crate::reactor::ConnId;
-use net::grpc::server::{self as grpc, CallKind, RequestHead};
+use net::grpc::RequestHead;
+use net::grpc::server::{self as grpc, CallKind};
 use net::{h1, sniff};
 
 /// What etcd allows a request to be larger than `--max-request-bytes` on the wire, in bytes: its gRPC overhead allowance.

@@ -15,8 +15,8 @@ use engine::pb::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, MemberListRequest, PutRequest, RangeRequest, ResponseHeader, TxnRequest,
 };
 use engine::replica;
-use net::grpc::server::{Event, RequestHead};
-use net::grpc::{Code, StreamId};
+use net::grpc::server::Event;
+use net::grpc::{Code, RequestHead, StreamId};
 use prost::Message;
 
 /// Most bytes of rows one answer holds: above it the range is refused, so that no request can hold the store twice in

@@ -10,8 +10,7 @@ use crate::ops::metrics::{CONTENT_TYPE, ProcessStats, RaftProbe, ServerProbe, Sh
 use bytes::Bytes;
 use engine::pb::etcdserverpb::RangeRequest;
 use engine::replica;
-use net::grpc::StreamId;
-use net::grpc::server::RequestHead;
+use net::grpc::{RequestHead, StreamId};
 use net::h1;
 use std::sync::Arc;
 

@@ -18,6 +18,8 @@ const _: () = assert!(REVISION_SEGMENT_ROWS.is_multiple_of(64) && REVISION_SEGME
 pub(super) struct Log {
     chunks: Arc<Vec<Arc<Chunk>>>,
     next: u64,
+    /// Memory of the rows present, in bytes.
+    bytes: u64,
 }
 
 #[derive(Clone)]
@@ -128,7 +130,12 @@ impl Segment {
 
 impl Log {
     pub fn empty() -> Log {
-        Log { chunks: Arc::new(Vec::new()), next: 0 }
+        Log { chunks: Arc::new(Vec::new()), next: 0, bytes: 0 }
+    }
+
+    /// Memory of the rows present, in bytes; rows that a compaction has marked count until their segment is rewritten.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// One past the last position that may be read.
@@ -229,6 +236,7 @@ impl LogWriter {
             self.begin_segment(row.main());
         }
         self.open_bytes += row.footprint_bytes();
+        self.log.bytes += row.footprint_bytes() as u64;
         let Some(Segment::Open(slots)) = self.open.as_deref() else { unreachable!("a segment is open") };
         assert!(slots[offset].set(row).is_ok(), "position {position} written twice");
         self.log.next += 1;
@@ -264,6 +272,9 @@ impl LogWriter {
         let alive = |offset: u16| dead[usize::from(offset) / 64] >> (offset % 64) & 1 == 0;
         let rows: Vec<(u16, Kv)> =
             segment.rows().filter(|(offset, _)| alive(*offset)).map(|(offset, row)| (offset, row.clone())).collect();
+        let kept: usize = rows.iter().map(|(_, row)| row.footprint_bytes()).sum();
+        let before: usize = segment.rows().map(|(_, row)| row.footprint_bytes()).sum();
+        self.log.bytes -= (before - kept) as u64;
         self.replace(index, Segment::sealed(rows));
     }
 

@@ -128,6 +128,11 @@ impl View {
         self.root.state.revision
     }
 
+    /// Memory of all rows, old revisions included, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.root.state.log.bytes()
+    }
+
     /// -1 before the first compaction.
     pub fn compacted_revision(&self) -> i64 {
         self.root.state.compacted
