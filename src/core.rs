@@ -89,23 +89,27 @@ pub struct Core {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     No,
-    Draining { until_ns: u64 },
+    Draining {
+        until_ns: u64,
+    },
     /// The shard here is done (or there is none); the raft role waits for the others.
     Drained,
     ClosingLog,
 }
 
 impl Core {
-    pub fn new(reactor: AnyReactor, shard: Option<ShardSide>, raft: Option<RaftSide>, lifecycle: Arc<Lifecycle>) -> Self {
+    pub fn new(
+        reactor: AnyReactor,
+        shard: Option<ShardSide>,
+        raft: Option<RaftSide>,
+        lifecycle: Arc<Lifecycle>,
+    ) -> Self {
         Self { reactor, shard, raft, lifecycle, ending: Ending::No }
     }
 
     /// Runs until the orderly end (Ok) or until the member must not go on (what happened).
     pub fn run(mut self) -> Result<(), String> {
         loop {
-            let deadline_ns = self.deadline_ns();
-            let mut turn = Turn { shard: &mut self.shard, raft: &mut self.raft };
-            self.reactor.turn(deadline_ns, &mut turn).map_err(|e| format!("the reactor failed: {e}"))?;
             self.take_mail();
             self.pass_requests();
             match self.run_driver() {
@@ -117,22 +121,32 @@ impl Core {
             if let Some(side) = &mut self.shard {
                 if side.shard.open_when_ready(&mut self.reactor) && side.lane == 0 {
                     tracing::info!("ready to serve client requests");
+                    tracing::info!(
+                        traffic = "grpc+http",
+                        "serving client traffic insecurely; this is strongly discouraged!"
+                    );
                 }
                 side.shard.flush(&mut self.reactor);
             }
             if self.lifecycle.is_stopping() && self.end_step() {
                 return Ok(());
             }
+            // Last, so that what there is to do at the start is done before the first wait.
+            let deadline_ns = self.deadline_ns();
+            let mut turn = Turn { shard: &mut self.shard, raft: &mut self.raft };
+            self.reactor.turn(deadline_ns, &mut turn).map_err(|e| format!("the reactor failed: {e}"))?;
         }
     }
 
-    fn deadline_ns(&self) -> Option<u64> {
+    fn deadline_ns(&mut self) -> Option<u64> {
         let raft = self.raft.as_ref().map(|side| side.driver.deadline_ns());
         let drain = match self.ending {
             Ending::Draining { until_ns } => Some(until_ns),
             _ => None,
         };
-        reactor::earliest(raft, drain)
+        let mono_ns = self.reactor.mono_ns();
+        let shard = self.shard.as_mut().and_then(|side| side.shard.pass_time(mono_ns));
+        reactor::earliest(reactor::earliest(raft, drain), shard)
     }
 
     fn take_mail(&mut self) {

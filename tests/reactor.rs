@@ -756,7 +756,8 @@ fn dropped_in_flight(kind: Kind) {
         world.reactor.send(conn, vec![9; STUCK_BYTES]);
         let out = world.reactor.connect(addr);
         for index in 0..300 {
-            let write = FileOp::Write { fd: file.as_raw_fd(), offset: index * 4096, buf: pattern(4096, 1), durable: true };
+            let write =
+                FileOp::Write { fd: file.as_raw_fd(), offset: index * 4096, buf: pattern(4096, 1), durable: true };
             world.reactor.file(index, write);
         }
         let open = FileOp::OpenAt { dir: libc::AT_FDCWD, path: name("/dev/null"), flags: libc::O_RDWR, mode: 0 };
@@ -870,9 +871,11 @@ fn descriptors_run_out(kind: Kind) {
         world.until("no descriptor", |log| log.connected.contains_key(&refused));
         // Closing what was accepted makes room for those that wait.
         let total = clients.len();
-        world.until("all accepted after all", |log| log.accepted.len() >= total || {
-            drop(clients.pop());
-            log.accepted.len() + clients.len() >= total.min(1) && clients.is_empty()
+        world.until("all accepted after all", |log| {
+            log.accepted.len() >= total || {
+                drop(clients.pop());
+                log.accepted.len() + clients.len() >= total.min(1) && clients.is_empty()
+            }
         });
         for conn in world.log.accepted.clone() {
             world.reactor.close(conn);

@@ -110,7 +110,15 @@ const DOORS: &[(&str, &[&str])] = &[
     ("crc32c::", &["engine/src/wal/", "engine/src/apply/mvcc/", "engine/tests/"]),
     (
         "nix::",
-        &["engine/src/disk/", "src/reactor/", "tuning/src/", "src/signals.rs", "src/driver/disk.rs", "benches/", "tests/"],
+        &[
+            "engine/src/disk/",
+            "src/reactor/",
+            "tuning/src/",
+            "src/signals.rs",
+            "src/driver/disk.rs",
+            "benches/",
+            "tests/",
+        ],
     ),
     (
         "libc::",
@@ -175,8 +183,17 @@ fn unsafe_only_in_door_files() {
 }
 
 /// What would make the engine non-deterministic, or reach outside. Its door files are exempt.
-const ENGINE_BANS: &[&str] =
-    &["std::time", "Instant", "SystemTime", "std::thread", "thread::spawn", "rand::", "std::net", "std::env", "RandomState"];
+const ENGINE_BANS: &[&str] = &[
+    "std::time",
+    "Instant",
+    "SystemTime",
+    "std::thread",
+    "thread::spawn",
+    "rand::",
+    "std::net",
+    "std::env",
+    "RandomState",
+];
 const ENGINE_DOORS: &[&str] = &["engine/src/disk/file"];
 
 #[test]
@@ -266,7 +283,8 @@ fn functions(text: &str) -> Vec<(String, usize, usize)> {
     let mut found = Vec::new();
     for (start, line) in lines.iter().enumerate() {
         let trimmed = line.trim_start();
-        let Some(after) = trimmed.find("fn ").filter(|at| is_prefix(&trimmed[..*at])).map(|at| &trimmed[at + 3..]) else {
+        let Some(after) = trimmed.find("fn ").filter(|at| is_prefix(&trimmed[..*at])).map(|at| &trimmed[at + 3..])
+        else {
             continue;
         };
         let name: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
@@ -283,7 +301,9 @@ fn functions(text: &str) -> Vec<(String, usize, usize)> {
 }
 
 fn is_prefix(before: &str) -> bool {
-    before.split_whitespace().all(|w| ["pub", "pub(super)", "pub(crate)", "const", "async", "unsafe", "extern", "\"C\""].contains(&w))
+    before
+        .split_whitespace()
+        .all(|w| ["pub", "pub(super)", "pub(crate)", "const", "async", "unsafe", "extern", "\"C\""].contains(&w))
 }
 
 #[test]

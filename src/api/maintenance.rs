@@ -1,7 +1,9 @@
 //! The Maintenance service.
 
 use crate::published::Published;
-use engine::pb::etcdserverpb::{DowngradeInfo, ResponseHeader, StatusResponse};
+use engine::pb::etcdserverpb::{
+    AlarmAction, AlarmRequest, AlarmResponse, DowngradeInfo, ResponseHeader, StatusResponse,
+};
 
 /// The version this server claims.
 pub const VERSION: &str = "3.7.1";
@@ -27,4 +29,10 @@ pub fn status(published: &Published, header: ResponseHeader, store_bytes: u64) -
         db_size_quota: QUOTA_BYTES_DEFAULT,
         downgrade_info: Some(DowngradeInfo::default()),
     }
+}
+
+/// Alarms can be listed: there is nothing yet that raises one, so the list is empty. None for raising and lowering them.
+pub fn alarm(request: &AlarmRequest, header: ResponseHeader) -> Option<AlarmResponse> {
+    let lists = request.action == AlarmAction::Get as i32;
+    lists.then(|| AlarmResponse { header: Some(header), alarms: Vec::new() })
 }

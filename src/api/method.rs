@@ -14,6 +14,7 @@ pub enum Method {
     Compact,
     MemberList,
     Status,
+    Alarm,
     HealthCheck,
 }
 
@@ -25,6 +26,7 @@ const SERVED: &[(&str, Method)] = &[
     ("/etcdserverpb.KV/DeleteRange", Method::DeleteRange),
     ("/etcdserverpb.KV/Compact", Method::Compact),
     ("/etcdserverpb.Maintenance/Status", Method::Status),
+    ("/etcdserverpb.Maintenance/Alarm", Method::Alarm),
     ("/etcdserverpb.Cluster/MemberList", Method::MemberList),
     ("/grpc.health.v1.Health/Check", Method::HealthCheck),
 ];

@@ -85,8 +85,14 @@ pub fn start(config: &Config) -> Result<Running, String> {
         max_concurrent_streams: config.max_concurrent_streams,
     };
     let reader = opened.replica.reader();
-    let driver =
-        Driver::new(opened.replica, disk, Arc::clone(&published), Arc::clone(&page.raft), Arc::clone(&page.server), lanes);
+    let driver = Driver::new(
+        opened.replica,
+        disk,
+        Arc::clone(&published),
+        Arc::clone(&page.raft),
+        Arc::clone(&page.server),
+        lanes,
+    );
     let shards = sockets.into_iter().enumerate().map(|(lane, sockets)| {
         let ids = RequestIds::new(identity.member_id, now.unix_ms, lane as u64, lanes);
         let probe = Arc::clone(&page.shards[lane]);
@@ -256,7 +262,9 @@ fn spawn(
         let (lifecycle, failing) = (Arc::clone(&lifecycle), Arc::clone(&failing));
         let name = row.name.clone();
         let body = move || run_thread(&row, kind, &settings, &show_waker, &roles, lifecycle, &failing);
-        threads.push(std::thread::Builder::new().name(name).spawn(body).map_err(|e| format!("cannot start a thread: {e}"))?);
+        threads.push(
+            std::thread::Builder::new().name(name).spawn(body).map_err(|e| format!("cannot start a thread: {e}"))?,
+        );
         let waker: Waker = waker.recv().map_err(|_| "a thread ended before it began")??;
         started.push((give_roles, waker));
     }

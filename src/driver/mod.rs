@@ -54,7 +54,17 @@ impl Driver {
         if let Some(version) = replica.cluster().version() {
             server.set_cluster_version(version);
         }
-        Self { replica, disk, published, probe, server, lanes, outbox: Vec::new(), status: Status::default(), news: false }
+        Self {
+            replica,
+            disk,
+            published,
+            probe,
+            server,
+            lanes,
+            outbox: Vec::new(),
+            status: Status::default(),
+            news: false,
+        }
     }
 
     pub fn handle(&mut self, message: ToRaft, mono_ns: u64) {
@@ -95,7 +105,9 @@ impl Driver {
                     self.probe.proposals_failed.add(u64::from(result.is_err()));
                     self.outbox.push((self.lane_of(id), FromRaft::Answer { id, result }));
                 }
-                Effect::ReadReady { id, result } => self.outbox.push((self.lane_of(id), FromRaft::ReadReady { id, result })),
+                Effect::ReadReady { id, result } => {
+                    self.outbox.push((self.lane_of(id), FromRaft::ReadReady { id, result }))
+                }
                 Effect::Status(status) => self.publish(status),
                 Effect::Event(event) => self.log(&event),
                 Effect::Fatal(why) => return Flow::Fatal(why),

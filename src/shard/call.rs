@@ -3,7 +3,7 @@
 use crate::api::error::Error;
 use crate::ops::metrics::{MethodId, Op};
 use crate::reactor::ConnId;
-use engine::pb::etcdserverpb::{RangeRequest, TxnRequest};
+use engine::pb::etcdserverpb::{AlarmRequest, RangeRequest, TxnRequest};
 use net::grpc::StreamId;
 use std::borrow::Cow;
 
@@ -38,6 +38,7 @@ pub(super) enum Read {
     Range(RangeRequest),
     Txn(TxnRequest),
     MemberList,
+    Alarm(AlarmRequest),
 }
 
 /// Why a call failed, for the client.

@@ -42,7 +42,9 @@ impl Conn {
                 let held = std::mem::take(held);
                 self.protocol = match found {
                     sniff::Protocol::Http2 => Protocol::Grpc(Box::new(grpc::Connection::new(grpc_config(settings)))),
-                    sniff::Protocol::Http1 => Protocol::Web(Box::new(h1::server::Connection::new(h1::Limits::default()))),
+                    sniff::Protocol::Http1 => {
+                        Protocol::Web(Box::new(h1::server::Connection::new(h1::Limits::default())))
+                    }
                 };
                 self.receive(&held, settings);
             }
@@ -83,6 +85,12 @@ impl Conn {
             Protocol::Unknown(_) => false,
             Protocol::Grpc(connection) => connection.should_close(),
             Protocol::Web(connection) => connection.should_close(),
+        }
+    }
+
+    pub(super) fn pass_time(&mut self, now_ms: u64) {
+        if let Protocol::Grpc(connection) = &mut self.protocol {
+            connection.on_time(now_ms);
         }
     }
 

@@ -21,6 +21,9 @@ use std::sync::Arc;
 /// little memory twice.
 const SEND_BYTES_MAX: usize = 256 << 10;
 
+/// How often connections learn the time, in nanoseconds: the window of their flood budgets.
+const TICK_NS: u64 = 1_000_000_000;
+
 /// Calls of one shard that wait for the raft role, count. Above it new ones are answered "too many requests"; it also
 /// bounds the mailboxes, which reserve a slot per waiting call.
 pub const CALLS_WAITING_MAX: usize = 16_384;
@@ -54,6 +57,7 @@ pub struct Shard {
     /// Connections to be closed at the end of this turn.
     gone: Vec<ConnId>,
     draining: bool,
+    next_tick_ns: u64,
 }
 
 impl Shard {
@@ -82,6 +86,7 @@ impl Shard {
             dirty: Vec::new(),
             gone: Vec::new(),
             draining: false,
+            next_tick_ns: 0,
         }
     }
 
@@ -195,6 +200,18 @@ impl Shard {
     /// True when no call waits and everything said has left.
     pub fn is_drained(&self) -> bool {
         self.waiting.is_empty() && self.dirty.is_empty() && self.conns.values().all(|c| !c.sending && !c.has_output())
+    }
+
+    /// Lets time refill the flood budgets of connections. Answers when to be called again; None while there are none.
+    pub fn pass_time(&mut self, mono_ns: u64) -> Option<u64> {
+        if self.conns.is_empty() {
+            return None;
+        }
+        if mono_ns >= self.next_tick_ns {
+            self.next_tick_ns = mono_ns + TICK_NS;
+            self.conns.values_mut().for_each(|conn| conn.pass_time(mono_ns / 1_000_000));
+        }
+        Some(self.next_tick_ns)
     }
 
     pub fn connections(&self) -> usize {

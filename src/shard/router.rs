@@ -12,7 +12,8 @@ use crate::ops::metrics::Op;
 use bytes::{BufMut, Bytes, BytesMut};
 use engine::apply::kv::{Answer, Outcome, is_read_only, is_serializable, read_txn};
 use engine::pb::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, MemberListRequest, PutRequest, RangeRequest, ResponseHeader, TxnRequest,
+    AlarmRequest, CompactionRequest, DeleteRangeRequest, MemberListRequest, PutRequest, RangeRequest, ResponseHeader,
+    TxnRequest,
 };
 use engine::replica;
 use net::grpc::server::Event;
@@ -80,6 +81,7 @@ impl Shard {
             Method::Compact => self.compact(conn, call, message),
             Method::MemberList => self.member_list(conn, call, message),
             Method::Status => self.status(conn, call),
+            Method::Alarm => self.alarm(conn, call, message),
             Method::HealthCheck => self.health_check(conn, call, message),
         };
         if let Err(failure) = handled {
@@ -160,6 +162,24 @@ impl Shard {
         Ok(())
     }
 
+    fn alarm(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
+        let request = AlarmRequest::decode(message).map_err(unreadable)?;
+        if !self.published.read_gate_open() {
+            return self.wait_to_read(conn, call, Read::Alarm(request));
+        }
+        self.answer_alarm(conn, call, &request)
+    }
+
+    fn answer_alarm(&mut self, conn: &mut Conn, call: Call, request: &AlarmRequest) -> Handled {
+        let revision = self.reader.pin().revision();
+        let Some(answer) = maintenance::alarm(request, self.header(revision)) else {
+            let text = "raising and lowering alarms is not available in this version";
+            return Err(Failure::Status(Code::Unimplemented, text.into()));
+        };
+        self.answer_message(conn, call, &answer);
+        Ok(())
+    }
+
     fn health_check(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
         let request = health::HealthCheckRequest::decode(message).map_err(unreadable)?;
         let answer = health::check(&request).ok_or(Error::HealthUnknownService)?;
@@ -206,6 +226,7 @@ impl Shard {
                 let handled = match &read {
                     Read::Range(request) => self.answer_range(conn, call, request),
                     Read::Txn(request) => self.answer_read_txn(conn, call, request),
+                    Read::Alarm(request) => self.answer_alarm(conn, call, request),
                     Read::MemberList => {
                         self.answer_message(conn, call, &cluster::member_list(&self.published));
                         Ok(())
@@ -281,6 +302,7 @@ fn op_of(method: Method) -> Option<Op> {
         Method::DeleteRange => Some(Op::DeleteRange),
         Method::Txn => Some(Op::Txn),
         Method::Compact => Some(Op::Compaction),
+        Method::Alarm => Some(Op::Alarm),
         Method::MemberList | Method::Status | Method::HealthCheck => None,
     }
 }
@@ -331,6 +353,9 @@ mod tests {
             assert_eq!(wrap(field::PUT, &put.encode_to_vec(), id), whole.encode_to_vec());
         }
         // The header's bytes as a Go member writes them for id 5.
-        assert_eq!(wrap(field::PUT, b"\x0a\x03foo\x12\x03bar", 5), b"\x22\x0a\x0a\x03foo\x12\x03bar\xa2\x06\x02\x08\x05"[..]);
+        assert_eq!(
+            wrap(field::PUT, b"\x0a\x03foo\x12\x03bar", 5),
+            b"\x22\x0a\x0a\x03foo\x12\x03bar\xa2\x06\x02\x08\x05"[..]
+        );
     }
 }

@@ -156,11 +156,7 @@ impl Shard {
     }
 
     fn facts(&self) -> Facts {
-        Facts {
-            has_leader: self.published.leader() != 0,
-            is_learner: self.published.is_learner(),
-            ..Facts::default()
-        }
+        Facts { has_leader: self.published.leader() != 0, is_learner: self.published.is_learner(), ..Facts::default() }
     }
 
     /// etcd's probes read a key that need not exist.

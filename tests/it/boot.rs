@@ -17,7 +17,11 @@ fn everything_is_there_after_a_restart_under_every_plan() {
         let mut client = server.client();
         let mut revision = 1;
         for number in 0..50 {
-            let put = PutRequest { key: format!("k{number:02}").into(), value: format!("v{number}").into(), ..Default::default() };
+            let put = PutRequest {
+                key: format!("k{number:02}").into(),
+                value: format!("v{number}").into(),
+                ..Default::default()
+            };
             let answer = client.put(&put, Instant::now() + PATIENCE).unwrap();
             revision += 1;
             assert_eq!(answer.header.unwrap().revision, revision);
@@ -62,7 +66,8 @@ fn the_first_entries_are_etcds() {
 
 /// Arguments, exit code, and what must stand on stderr.
 fn refused(args: &[&str], code: i32, expect: &[&str]) {
-    let mut child = etcd().args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        etcd().args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let status = wait(&mut child);
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
@@ -86,7 +91,11 @@ fn refusals_name_the_input_and_the_next_step() {
         (&["--client-cert-auth"], 1, &["client-cert-auth"]),
         (&["--quota-backend-bytes=5"], 1, &["quota-backend-bytes"]),
         (&["--initial-cluster=default=http://localhost:2380,b=http://localhost:3380"], 1, &["initial-cluster"]),
-        (&["--listen-client-urls=http://example.com:1", "--advertise-client-urls=http://example.com:1"], 1, &["example.com"]),
+        (
+            &["--listen-client-urls=http://example.com:1", "--advertise-client-urls=http://example.com:1"],
+            1,
+            &["example.com"],
+        ),
         (&["--cores=raft:9"], 1, &["cores"]),
     ];
     for (args, code, expect) in cases {

@@ -39,7 +39,8 @@ pub struct TempDir(PathBuf);
 impl TempDir {
     pub fn new(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let base = std::env::var_os("ETCD_TEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+        let base =
+            std::env::var_os("ETCD_TEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = base.join(format!("{name}-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
