@@ -9,7 +9,9 @@ use super::ready::{self, Outcome};
 use super::slots::Slots;
 use super::spin::Spin;
 use super::wake::WakeState;
-use super::{ACCEPT_PAUSE_NS, ConnId, FileOp, Handler, ListenerId, Reactor, Settings, Waker, earliest, mono_ns, socket};
+use super::{
+    ACCEPT_PAUSE_NS, ConnId, FileOp, Handler, ListenerId, Reactor, Settings, Waker, earliest, mono_ns, socket,
+};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll as Poller, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, SockFlag, SockaddrStorage, accept4, connect, getsockopt, recv, send, sockopt};
@@ -141,7 +143,8 @@ impl Epoll {
     fn watch_listener(&mut self, index: usize, on: bool) {
         let Some(listener) = self.listeners[index].as_mut() else { return };
         let event = EpollEvent::new(EpollFlags::EPOLLIN, TAG_LISTENER | index as u64);
-        let result = if on { self.waiter.poller.add(&listener.fd, event) } else { self.waiter.poller.delete(&listener.fd) };
+        let result =
+            if on { self.waiter.poller.add(&listener.fd, event) } else { self.waiter.poller.delete(&listener.fd) };
         listener.paused = !on;
         if on && result.is_err() {
             listener.paused = true;

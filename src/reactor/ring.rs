@@ -18,9 +18,9 @@ use super::{
     ACCEPT_PAUSE_NS, ConnId, DurableWrite, FileOp, Handler, ListenerId, Reactor, Settings, Waker, earliest, mono_ns,
     socket,
 };
+use io_uring::opcode;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{CancelBuilder, Fd};
-use io_uring::opcode;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use std::collections::VecDeque;
 use std::io;
@@ -51,8 +51,15 @@ const TAG_IGNORE: u64 = 0b11 << 62;
 enum Op {
     Accept(ListenerId),
     Recv(ConnId),
-    Send { conn: ConnId, buf: Vec<u8>, sent: usize },
-    Connect { conn: ConnId, _addr: Box<SockaddrStorage> },
+    Send {
+        conn: ConnId,
+        buf: Vec<u8>,
+        sent: usize,
+    },
+    Connect {
+        conn: ConnId,
+        _addr: Box<SockaddrStorage>,
+    },
     File(Box<InFlight>),
     /// Reads our eventfd into `Ring::wake_count`.
     Wake,
