@@ -626,6 +626,14 @@ fn directories(name: &str, kind: Kind) -> Vec<PathBuf> {
     all
 }
 
+/// One fresh directory, on the fastest of them.
+fn scratch(name: &str, kind: Kind) -> PathBuf {
+    let mut all = directories(name, kind);
+    let last = all.pop().expect("there is always one");
+    all.iter().for_each(|unused| std::fs::remove_dir(unused).unwrap());
+    last
+}
+
 fn pattern(len: usize, seed: u64) -> AlignedBuf {
     let mut buf = AlignedBuf::zeroed(len);
     let bytes = Random(seed).bytes(buf.len());
@@ -689,7 +697,7 @@ fn file_errors(kind: Kind) {
         for durable in [false, true] {
             let (result, buf) = world.file_buf(FileOp::Write { fd: -1, offset: 0, buf: pattern(4096, 1), durable });
             assert_eq!((result, buf.unwrap().len()), (Err(libc::EBADF), 4096), "the buffer comes back");
-            // A pipe takes no offset; a full device no bytes; read-only files no writes.
+            // A full device takes no bytes; a file opened for reading no writes.
             let full = File::options().write(true).open("/dev/full").unwrap();
             let write = FileOp::Write { fd: full.as_raw_fd(), offset: 0, buf: pattern(4096, 1), durable };
             assert_eq!(world.file(write), Err(libc::ENOSPC));
@@ -732,7 +740,7 @@ fn short_write(kind: Kind) {
 fn thousands_in_flight(kind: Kind) {
     const OPS: u64 = 5_000;
     let mut world = World::with(kind, &Settings { entries: 64, ..Settings::default() });
-    let path = directories("thousands", kind).pop().unwrap();
+    let path = scratch("thousands", kind);
     let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path.join("f")).unwrap();
     let fd = file.as_raw_fd();
     for index in 0..OPS {
@@ -758,7 +766,7 @@ fn dropped_in_flight(kind: Kind) {
         let (mut stream, conn) = world.pair();
         let (mut idle, _) = world.pair();
         let (_, addr) = world.listen();
-        let path = directories("dropped", kind).pop().unwrap();
+        let path = scratch("dropped", kind);
         let file = File::create_new(path.join("f")).unwrap();
         world.reactor.send(conn, vec![9; STUCK_BYTES]);
         let out = world.reactor.connect(addr);
@@ -799,13 +807,17 @@ fn stop_listening(kind: Kind) {
 
 /// Runs `test` in a child process that runs only the named test of this file, so that it has all descriptors to itself.
 fn in_child(test: &str, kind: Kind, run: impl FnOnce()) {
+    let module = if kind == Kind::Ring { "ring" } else { "epoll" };
+    in_child_named(&format!("{module}::{test}"), run);
+}
+
+fn in_child_named(test: &str, run: impl FnOnce()) {
     const CHILD: &str = "REACTOR_TEST_CHILD";
     if std::env::var_os(CHILD).is_some() {
         return run();
     }
-    let module = if kind == Kind::Ring { "ring" } else { "epoll" };
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([&format!("{module}::{test}"), "--exact", "--nocapture", "--test-threads=1"])
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, "1")
         .output()
         .unwrap();
@@ -900,4 +912,43 @@ fn descriptors_run_out(kind: Kind) {
         world.until("resumed by time", |log| log.accepted.len() == 50);
         drop(clients);
     });
+}
+
+/// As in a container whose seccomp profile knows neither io_uring nor epoll_pwait2.
+#[test]
+fn falls_back_to_epoll_under_seccomp() {
+    in_child_named("falls_back_to_epoll_under_seccomp", || {
+        forbid(&[libc::SYS_io_uring_setup as u32, libc::SYS_epoll_pwait2 as u32]);
+        assert!(open(Kind::Ring, &Settings::default()).is_err());
+        let reactor = open(Kind::Auto, &Settings::default()).unwrap();
+        assert_eq!(reactor.name(), "epoll");
+        let reason = reactor.fallback_reason().expect("the log wants to know why");
+        assert!(reason.contains("io_uring") && reason.contains("not permitted"), "{reason}");
+        run_echo(Kind::Epoll, &Settings::default(), 5, 1);
+        deadlines(Kind::Epoll);
+    });
+}
+
+#[test]
+fn the_ring_is_the_first_choice() {
+    let reactor = open(Kind::Auto, &Settings::default()).unwrap();
+    assert_eq!((reactor.name(), reactor.fallback_reason()), ("io_uring", None));
+}
+
+/// Makes these system calls fail with EPERM, in this thread and those it starts.
+fn forbid(numbers: &[u32]) {
+    let op = |code: u32, k: u32, jt: u8| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+    let mut program = vec![op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
+    for (index, number) in numbers.iter().enumerate() {
+        // To the last instruction if it is this one.
+        program.push(op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, *number, (numbers.len() - index) as u8));
+    }
+    program.push(op(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0));
+    program.push(op(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0));
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: numbers only; then a pointer to a valid program that the kernel copies.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &filter), 0);
+    }
 }
