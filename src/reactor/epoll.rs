@@ -133,9 +133,14 @@ impl Epoll {
             Ok(()) => state.watched = wanted,
             // Out of memory or of epoll watches. The connection cannot go on; the next turn tells its owner.
             Err(errno) => {
+                let errno = errno as i32;
                 state.watched = EpollFlags::empty();
                 state.ended = true;
-                self.ready.push_back(Outcome::Closed { conn, errno: errno as i32 });
+                self.ready.push_back(if state.connecting {
+                    Outcome::Connected { conn, errno }
+                } else {
+                    Outcome::Closed { conn, errno }
+                });
             }
         }
     }

@@ -32,11 +32,16 @@ fn write(fd: RawFd, offset: u64, buf: &AlignedBuf, durable: Option<DurableWrite>
     let flags = if durable == Some(DurableWrite::Dsync) { libc::RWF_DSYNC } else { 0 };
     let iov = libc::iovec { iov_base: buf.as_slice().as_ptr().cast_mut().cast(), iov_len: buf.len() };
     // SAFETY: `iov` names the `len()` initialised bytes of `buf`, which outlives the call; a write only reads them.
-    let written = retry(|| unsafe { libc::pwritev2(fd, &iov, 1, offset as libc::off_t, flags) })?;
+    let attempt = |flags| retry(|| unsafe { libc::pwritev2(fd, &iov, 1, offset as libc::off_t, flags) });
+    let (written, synced) = match attempt(flags) {
+        // Files of drivers that know no flags.
+        Err(libc::EOPNOTSUPP) if flags != 0 => (attempt(0)?, false),
+        other => (other?, flags != 0),
+    };
     if written != buf.len() {
         return Err(libc::EIO);
     }
-    if durable == Some(DurableWrite::Fdatasync) {
+    if durable.is_some() && !synced {
         // SAFETY: takes a number only.
         once(unsafe { libc::fdatasync(fd) } as isize)?;
     }
