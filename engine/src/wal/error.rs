@@ -29,11 +29,19 @@ impl fmt::Display for RecoverError {
         match self {
             Self::Missing { dir } => write!(f, "no write-ahead log in {}", dir.display()),
             Self::Locked { path } => {
-                write!(f, "{} is locked by another process: is an etcd already running on this data directory?", path.display())
+                write!(
+                    f,
+                    "{} is locked by another process: is an etcd already running on this data directory?",
+                    path.display()
+                )
             }
             Self::Io { what, path, error } => write!(f, "cannot {what} {}: {error}", path.display()),
             Self::Corrupt { path, offset, expected } => {
-                write!(f, "write-ahead log {} is damaged at offset {offset}: expected {expected}; {ADVICE}", path.display())
+                write!(
+                    f,
+                    "write-ahead log {} is damaged at offset {offset}: expected {expected}; {ADVICE}",
+                    path.display()
+                )
             }
             Self::TooShort { path, offset, last_index, needed_index } => write!(
                 f,
@@ -67,7 +75,11 @@ pub struct Fatal {
 impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = io::Error::from_raw_os_error(self.errno);
-        write!(f, "write-ahead log segment {}: cannot {}: {error}; stopping, since nothing after it may be acknowledged", self.segment, self.what)
+        write!(
+            f,
+            "write-ahead log segment {}: cannot {}: {error}; stopping, since nothing after it may be acknowledged",
+            self.segment, self.what
+        )
     }
 }
 

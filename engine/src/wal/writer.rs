@@ -78,9 +78,17 @@ enum Foreground {
     Idle,
     Write,
     /// A cut: header into the prepared file, its final name, the directory; only then records.
-    Header { file: FileId, from: PathBuf },
-    Rename { file: FileId, from: PathBuf },
-    SyncDir { file: FileId },
+    Header {
+        file: FileId,
+        from: PathBuf,
+    },
+    Rename {
+        file: FileId,
+        from: PathBuf,
+    },
+    SyncDir {
+        file: FileId,
+    },
 }
 
 #[derive(PartialEq, Eq)]
@@ -235,6 +243,7 @@ impl Writer {
             file: self.file,
             end: self.batch.front().end(),
             cut_pending: self.batch.next().is_some(),
+            cutting: !matches!(self.foreground, Foreground::Idle | Foreground::Write),
             closing: self.closing != Closing::No,
         };
         let op = self.background.poll(&tail)?;
