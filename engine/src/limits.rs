@@ -55,6 +55,10 @@ pub const WAL_ZERO_GAP_BYTES: u64 = WAL_BATCH_BYTES_MAX as u64;
 /// Bytes asked from the disk per read while the log is replayed: the size at which sequential reads stop getting faster.
 pub const WAL_READ_BYTES: usize = 1 << 20;
 
+/// Stretches of written data told apart in the last segment, count. A segment is written front to back and has one or two;
+/// more are taken as one, which only costs reading zeros.
+pub const WAL_TAIL_STRETCHES_MAX: usize = 64;
+
 /// Capacity in bytes that the encoder keeps for the next batch after a larger backlog was written out.
 pub const WAL_BATCH_KEEP_BYTES: usize = 2 * WAL_BATCH_BYTES_MAX;
 

@@ -254,7 +254,7 @@ impl SimDisk {
 impl Disk for SimDisk {
     fn list(&mut self, dir: &Path) -> io::Result<Vec<String>> {
         let inode = self.medium.find(dir)?;
-        Ok(self.medium.names(inode)?)
+        self.medium.names(inode)
     }
 
     fn create_dir(&mut self, dir: &Path) -> io::Result<()> {

@@ -37,8 +37,10 @@ enum Job {
 pub(super) struct TailView {
     pub file: FileId,
     pub end: u64,
-    /// The foreground is at a cut or waits for one: the next segment first.
+    /// The foreground waits for the next segment: that first.
     pub cut_pending: bool,
+    /// The foreground is at a cut: nothing may compete with it for the directory.
+    pub cutting: bool,
     pub closing: bool,
 }
 
@@ -89,7 +91,7 @@ impl Background {
 
     /// The next operation to start, if there is one and none is in flight.
     pub fn poll(&mut self, tail: &TailView) -> Option<FileOp> {
-        if self.in_flight.is_some() {
+        if self.in_flight.is_some() || tail.cutting {
             return None;
         }
         if let Some(op) = self.cleanup.pop_front() {

@@ -5,7 +5,9 @@ use super::error::RecoverError;
 use super::frame::{FrameLength, LENGTH_BYTES, RECORD_HEADER_BYTES_MAX, RecordRef, decode_record, header_agrees};
 use crate::disk::Disk;
 use crate::effect::FileId;
-use crate::limits::{WAL_READ_BYTES, WAL_SECTOR_BYTES};
+use crate::limits::{WAL_READ_BYTES, WAL_SECTOR_BYTES, WAL_TAIL_STRETCHES_MAX};
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// What is at one place of a segment.
@@ -59,7 +61,7 @@ impl<'d> SegmentReader<'d> {
         self.window
     }
 
-    fn io(&self, error: std::io::Error) -> RecoverError {
+    fn io(&self, error: io::Error) -> RecoverError {
         RecoverError::Io { what: "read", path: self.path.clone(), error }
     }
 
@@ -128,21 +130,55 @@ impl<'d> SegmentReader<'d> {
         Ok(Broken { expected, torn, confirmed_len: if confirmed { length.frame() } else { 0 } })
     }
 
-    /// Offset after the last byte from `from` on that is not zero; None if there is none.
-    pub fn last_nonzero(&mut self, from: u64) -> Result<Option<u64>, RecoverError> {
-        let (mut at, mut last) = (from, None);
-        while let Some(next) = self.disk.data_after(self.file, at).map_err(|error| self.io(error))? {
-            at = next;
-            let bytes = self.bytes(at, WAL_READ_BYTES)?;
-            if bytes.is_empty() {
-                break;
+    /// Offset after the last byte from `from` on that is not zero; None if there is none. Looks only where there is data.
+    pub fn last_nonzero(&mut self, from: u64, written: &Written) -> Result<Option<u64>, RecoverError> {
+        let mut last = None;
+        for stretch in &written.stretches {
+            let mut at = stretch.start.max(from);
+            while at < stretch.end {
+                let bytes = self.bytes(at, WAL_READ_BYTES.min((stretch.end - at) as usize))?;
+                if bytes.is_empty() {
+                    break;
+                }
+                if let Some(position) = rposition_nonzero(bytes) {
+                    last = Some(at + position as u64 + 1);
+                }
+                at += bytes.len() as u64;
             }
-            if let Some(position) = rposition_nonzero(bytes) {
-                last = Some(at + position as u64 + 1);
-            }
-            at += bytes.len() as u64;
         }
         Ok(last)
+    }
+}
+
+/// Where a file has data on the medium, as opposed to space that was only reserved. Taken before the file is read: pages
+/// that reading leaves in the cache look like data afterwards.
+#[derive(Default)]
+pub(super) struct Written {
+    stretches: Vec<Range<u64>>,
+    /// The disk told where data ends, not only where it may begin.
+    exact: bool,
+}
+
+impl Written {
+    pub fn survey(disk: &mut dyn Disk, file: FileId) -> io::Result<Self> {
+        let len = disk.len(file)?;
+        let mut written = Self { stretches: Vec::new(), exact: true };
+        let mut at = 0;
+        while let Some(start) = disk.data_after(file, at)? {
+            at = disk.hole_after(file, start)?;
+            if at == start || written.stretches.len() == WAL_TAIL_STRETCHES_MAX {
+                written.exact = false;
+                at = len;
+            }
+            written.stretches.push(start..at);
+        }
+        Ok(written)
+    }
+
+    /// Up to where the file is written without a gap, from `offset` on.
+    pub fn up_to(&self, offset: u64) -> u64 {
+        let stretch = self.stretches.iter().find(|stretch| stretch.contains(&offset)).filter(|_| self.exact);
+        stretch.map_or(offset, |stretch| stretch.end)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::error::RecoverError;
 use super::frame::{LENGTH_BYTES, RECORD_HEADER_BYTES_MAX};
-use super::reader::SegmentReader;
+use super::reader::{SegmentReader, Written};
 use super::replay::Replay;
 use super::segment::{SegmentName, is_leftover};
 use super::writer::{Config, Tail};
@@ -76,20 +76,23 @@ pub fn recover(
     })?;
     let segments = consecutive(dir, &names)?;
     let files = lock_all(disk, dir, &segments, options.first_file)?;
+    let (name, file) = (*segments.last().expect("not empty"), *files.last().expect("not empty"));
+    let path = dir.join(name.path());
+    let written =
+        Written::survey(disk, file).map_err(|error| RecoverError::Io { what: "read", path: path.clone(), error })?;
     let mut replay = Replay::new(on_entry, segments[0]);
     let mut window = Vec::new();
     let mut end = 0;
     for (at, (name, file)) in segments.iter().zip(&files).enumerate() {
         let path = dir.join(name.path());
         let mut reader = SegmentReader::new(disk, *file, &path, options.record_bytes_max, window)?;
-        end = replay.segment(&mut reader, at + 1 == segments.len(), options.config.batch_bytes_max as u64)?;
+        let last = (at + 1 == segments.len()).then_some(&written);
+        end = replay.segment(&mut reader, last, options.config.batch_bytes_max as u64)?;
         window = reader.into_window();
     }
     drop(window);
-    let (name, file) = (*segments.last().expect("not empty"), *files.last().expect("not empty"));
-    let path = dir.join(name.path());
     replay.check_length(&path, end, options.applied_index)?;
-    let (block, zeroed_to) = repair(disk, file, &path, end, replay.dirty_end, options)?;
+    let block = repair(disk, file, &path, end, replay.dirty_end, options)?;
     for file in &files[..files.len() - 1] {
         disk.close(*file).map_err(|error| RecoverError::Io { what: "close", path: dir.to_path_buf(), error })?;
     }
@@ -110,7 +113,7 @@ pub fn recover(
             metadata: metadata.clone(),
             hard_state: replay.hard_state,
             last_index: replay.last_saved,
-            zeroed_to,
+            zeroed_to: written.up_to(end),
             sealed: segments[..segments.len() - 1].to_vec(),
             next_file: FileId(options.first_file.0 + files.len() as u32),
         },
@@ -154,7 +157,7 @@ fn lock_all(
 }
 
 /// Makes the last segment fit to go on: zeros behind the last record, its full size, all of it durable. The last block's
-/// bytes, and how far zeros are written already.
+/// bytes.
 fn repair(
     disk: &mut dyn Disk,
     file: FileId,
@@ -162,7 +165,7 @@ fn repair(
     end: u64,
     dirty_end: u64,
     options: &Options,
-) -> Result<(Vec<u8>, u64), RecoverError> {
+) -> Result<Vec<u8>, RecoverError> {
     let io = |what| move |error| RecoverError::Io { what, path: path.to_path_buf(), error };
     // The head of the broken record goes last: it explains to the next recovery what is behind it, should this one crash.
     let head_end = (end + HEAD_BYTES).next_multiple_of(WAL_SECTOR_BYTES as u64);
@@ -179,11 +182,10 @@ fn repair(
     }
     // Always: what replay read may have been in the page cache only, and it is about to be acted upon.
     disk.sync(file).map_err(io("sync"))?;
-    let zeroed_to = disk.hole_after(file, end).map_err(io("read"))?;
     let mut block = vec![0; (end % BLOCK) as usize];
     let got = disk.read_at(file, end - end % BLOCK, &mut block).map_err(io("read"))?;
     assert_eq!(got, block.len(), "the log was read to its end before");
-    Ok((block, zeroed_to))
+    Ok(block)
 }
 
 fn write_zeros(disk: &mut dyn Disk, file: FileId, range: std::ops::Range<u64>) -> io::Result<()> {

@@ -2,11 +2,11 @@
 //! Owned by recovery; changes nothing on disk. A record that cannot follow the ones before it stops the replay.
 
 use super::error::RecoverError;
-use super::frame::{Chain, FrameLength, Kind, LENGTH_BYTES, RecordRef};
+use super::frame::{Chain, FrameLength, Kind, LENGTH_BYTES, RECORD_HEADER_BYTES_MAX, RecordRef};
 use super::frame::{decode_entry, decode_hard_state, decode_snapshot};
-use super::reader::{Found, SegmentReader, is_zero};
+use super::reader::{Found, SegmentReader, Written, is_zero};
 use super::segment::SegmentName;
-use crate::limits::{WAL_BLOCK_BYTES, WAL_SECTOR_BYTES};
+use crate::limits::WAL_SECTOR_BYTES;
 use crate::pb::raftpb::{Entry, HardState};
 use crate::pb::walpb;
 use bytes::Bytes;
@@ -61,11 +61,12 @@ impl<'e> Replay<'e> {
         }
     }
 
-    /// Replays one segment; the offset after its last record. `batch_bytes_max` is what one write may have torn.
+    /// Replays one segment; the offset after its last record. `last` describes the segment the log ends in, and
+    /// `batch_bytes_max` is what one write may have torn there.
     pub fn segment(
         &mut self,
         reader: &mut SegmentReader<'_>,
-        last: bool,
+        last: Option<&Written>,
         batch_bytes_max: u64,
     ) -> Result<u64, RecoverError> {
         let (mut offset, mut count) = (0, 0u64);
@@ -85,16 +86,16 @@ impl<'e> Replay<'e> {
                 },
             }
         };
-        if let Some(broken) = broken.as_ref().filter(|broken| !(last && broken.torn)) {
+        if let Some(broken) = broken.as_ref().filter(|broken| !(last.is_some() && broken.torn)) {
             return Err(corrupt(reader, offset, broken.expected.clone()));
         }
         if count < 2 {
             // Header and name became durable before anything else was written: no crash can take them away.
             return Err(corrupt(reader, offset, "the header of a segment (checksum and metadata)".to_owned()));
         }
-        if last {
+        if let Some(written) = last {
             let reach = broken.as_ref().map_or(0, |broken| broken.confirmed_len) + batch_bytes_max;
-            self.dirty_end = judge_tail(reader, offset, broken.is_none(), reach)?;
+            self.dirty_end = judge_tail(reader, written, offset, broken.is_none(), reach)?;
         }
         Ok(offset)
     }
@@ -195,16 +196,22 @@ impl<'e> Replay<'e> {
 }
 
 /// Whether what follows the last record at `offset` can be the rest of one torn write; the end of what is not zero there.
-fn judge_tail(reader: &mut SegmentReader<'_>, offset: u64, clean: bool, reach: u64) -> Result<u64, RecoverError> {
+fn judge_tail(
+    reader: &mut SegmentReader<'_>,
+    written: &Written,
+    offset: u64,
+    clean: bool,
+    reach: u64,
+) -> Result<u64, RecoverError> {
     let sector = WAL_SECTOR_BYTES as u64;
     // A sector is old or new as a whole: where a record should start and is not, the rest of its sector is still old.
     let rest = (offset.next_multiple_of(sector) - offset) as usize;
     if clean && !is_zero(reader.bytes(offset, rest)?) {
         return Err(corrupt(reader, offset, "a record, or zeros to the end of the sector".to_owned()));
     }
-    let Some(dirty_end) = reader.last_nonzero(offset)? else { return Ok(offset) };
-    // The block in which the log ended was part of the write.
-    let limit = offset + reach + WAL_BLOCK_BYTES as u64;
+    let Some(dirty_end) = reader.last_nonzero(offset, written)? else { return Ok(offset) };
+    // The write in flight began no later than with the head of this record, or inside a long record confirmed above.
+    let limit = offset + (LENGTH_BYTES + RECORD_HEADER_BYTES_MAX) as u64 + reach;
     if dirty_end > limit {
         let expected = format!("a record, or only zeros from offset {limit} on, found data up to {dirty_end}");
         return Err(corrupt(reader, offset, expected));

@@ -243,6 +243,7 @@ impl Writer {
             file: self.file,
             end: self.batch.front().end(),
             cut_pending: self.batch.next().is_some(),
+            cutting: !matches!(self.foreground, Foreground::Idle | Foreground::Write),
             closing: self.closing != Closing::No,
         };
         let op = self.background.poll(&tail)?;

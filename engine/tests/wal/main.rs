@@ -1,5 +1,5 @@
 //! The write-ahead log against a disk that forgets: writer, recovery and format together, with tiny segments.
-//! Every random test prints its seed; `seeds` in a test's table are replayed first.
+//! Every random test names the seed it failed with; `WAL_LIVES` raises the number of seeds for a long search.
 
 mod crash;
 mod format;

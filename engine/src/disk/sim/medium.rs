@@ -41,6 +41,8 @@ impl Image {
                 self.durable.resize(end, 0);
             }
             self.durable[offset..end].copy_from_slice(data);
+            // The size that reaches this data is durable with it.
+            self.lens.retain(|len| *len >= end);
             sectors.for_each(|sector| drop(self.versions.remove(&sector)));
         } else {
             for sector in sectors {
@@ -69,8 +71,6 @@ impl Image {
     fn crash(&mut self, rng: &mut Rng) {
         let pick = rng.below(self.lens.len() + 1);
         let len = if pick == 0 { self.durable.len() } else { self.lens[pick - 1] };
-        // Durable data is never behind the end of the file.
-        let len = if self.lens.iter().any(|l| *l < self.durable.len()) { len } else { len.max(self.durable.len()) };
         let mut content = std::mem::take(&mut self.durable);
         content.resize(len, 0);
         for (sector, versions) in std::mem::take(&mut self.versions) {
