@@ -168,3 +168,24 @@ impl From<engine::apply::mvcc::Error> for Error {
         kv::Error::from(error).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn one_row_per_text() {
+        let texts: HashSet<_> = Error::ALL.iter().map(|error| error.text()).collect();
+        assert_eq!(texts.len(), Error::ALL.len());
+        assert!(Error::ALL.iter().all(|error| error.code() != Code::Ok));
+    }
+
+    #[test]
+    fn what_is_sent_wins_over_what_is_declared() {
+        assert_eq!(Error::TooManyRequests.code(), Code::Unknown);
+        assert_eq!(Error::NotEnoughStartedMembers.code(), Code::Unknown);
+        assert_eq!(Error::from(kv::Error::LeaseNotFound).code() as u8, 5);
+        assert_eq!(Error::from(engine::apply::mvcc::Error::Compacted).code() as u8, 11);
+    }
+}

@@ -342,3 +342,230 @@ fn put_int(field: u32, value: i64, out: &mut Vec<u8>) {
         encode_varint(value as u64, out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::apply::kv::{self, Context};
+    use engine::apply::mvcc::Store;
+    use engine::pb::etcdserverpb::{
+        CompactionResponse, Compare, DeleteRangeResponse, PutResponse, RangeResponse, RangeStreamResponse, ResponseOp,
+        TxnResponse, response_op,
+    };
+    use engine::pb::mvccpb::KeyValue;
+
+    const IDS: ResponseHeader = ResponseHeader { cluster_id: u64::MAX, member_id: 7, revision: 0, raft_term: 3 };
+
+    fn put(key: &str) -> PutRequest {
+        PutRequest { key: key.to_owned().into(), value: vec![1; 200].into(), ..Default::default() }
+    }
+
+    fn delete(key: &str, end: &str) -> DeleteRangeRequest {
+        DeleteRangeRequest { key: key.to_owned().into(), range_end: end.to_owned().into(), prev_kv: false }
+    }
+
+    fn range(key: &str, end: &str) -> RangeRequest {
+        RangeRequest { key: key.to_owned().into(), range_end: end.to_owned().into(), ..Default::default() }
+    }
+
+    fn ops(ops: impl IntoIterator<Item = Request>) -> Vec<RequestOp> {
+        ops.into_iter().map(|request| RequestOp { request: Some(request) }).collect()
+    }
+
+    fn txn(success: impl IntoIterator<Item = Request>) -> TxnRequest {
+        TxnRequest { success: ops(success), ..Default::default() }
+    }
+
+    fn decode(kv: &Kv) -> KeyValue {
+        KeyValue::decode(kv.encoded()).expect("stored bytes decode")
+    }
+
+    fn range_message(header: ResponseHeader, result: &RangeResult) -> RangeResponse {
+        let blank = |kv: &Kv| {
+            let mut kv = decode(kv);
+            if result.projection != Projection::Full {
+                kv.value = Bytes::new();
+            }
+            if result.projection == Projection::KeysOnly {
+                kv.lease = 0;
+            }
+            kv
+        };
+        let kvs = result.kvs.iter().map(blank).collect();
+        RangeResponse { header: Some(header), kvs, more: result.more, count: result.count }
+    }
+
+    fn txn_message(header: ResponseHeader, outcome: &TxnOutcome) -> TxnResponse {
+        let response = |answer: &Answer| {
+            let header = ResponseHeader { revision: answer.revision, ..Default::default() };
+            let response = match &answer.outcome {
+                Outcome::Range(result) => response_op::Response::Range(range_message(header, result)),
+                Outcome::Put { prev } => {
+                    response_op::Response::Put(PutResponse { header: Some(header), prev_kv: prev.as_ref().map(decode) })
+                }
+                Outcome::DeleteRange { deleted, prev_kvs } => {
+                    let prev_kvs = prev_kvs.iter().map(decode).collect();
+                    let header = Some(header);
+                    response_op::Response::DeleteRange(DeleteRangeResponse { header, deleted: *deleted, prev_kvs })
+                }
+                Outcome::Txn(inner) => response_op::Response::Txn(txn_message(header, inner)),
+                Outcome::Compact => unreachable!(),
+            };
+            ResponseOp { response: Some(response) }
+        };
+        let responses = outcome.responses.iter().map(response).collect();
+        TxnResponse { header: Some(header), succeeded: outcome.succeeded, responses }
+    }
+
+    fn same_bytes(answer: &Answer) {
+        let header = header_for(answer, &IDS);
+        let wanted_header = header.clone();
+        let wanted = match &answer.outcome {
+            Outcome::Range(result) => range_message(wanted_header, result).encode_to_vec(),
+            Outcome::Put { prev } => {
+                PutResponse { header: Some(wanted_header), prev_kv: prev.as_ref().map(decode) }.encode_to_vec()
+            }
+            Outcome::DeleteRange { deleted, prev_kvs } => {
+                let prev_kvs = prev_kvs.iter().map(decode).collect();
+                DeleteRangeResponse { header: Some(wanted_header), deleted: *deleted, prev_kvs }.encode_to_vec()
+            }
+            Outcome::Txn(outcome) => txn_message(wanted_header, outcome).encode_to_vec(),
+            Outcome::Compact => CompactionResponse { header: Some(wanted_header) }.encode_to_vec(),
+        };
+        let mut got = vec![];
+        answer.outcome.encode(&header, &mut got);
+        assert_eq!(got, wanted);
+        assert_eq!(answer.outcome.encoded_len(&header), wanted.len());
+    }
+
+    #[test]
+    fn answers_are_the_bytes_that_prost_writes() {
+        let mut store = Store::new();
+        let mut changes = vec![];
+        let mut context = Context { lease_exists: &|_| true, answer_wanted: true, lease_changes: &mut changes };
+        for index in 0..40 {
+            let request = PutRequest { lease: index % 3, prev_kv: true, ..put(&format!("key-{}", index % 30)) };
+            same_bytes(&kv::apply_put(&mut store, &request, &mut context).expect("a put"));
+        }
+        for keys_only in [false, true] {
+            for sort_target in [SortTarget::Key, SortTarget::Value] {
+                let request = RangeRequest { keys_only, sort_target: sort_target as i32, limit: 7, ..range("k", "l") };
+                let answer = kv::apply_range(&store, &request).expect("a range");
+                same_bytes(&answer);
+                let Outcome::Range(result) = &answer.outcome else { panic!("a range") };
+                let (header, mut bytes) = (header_for(&answer, &IDS), vec![]);
+                result.encode(&header, &mut bytes);
+                assert_eq!(bytes.len(), result.encoded_len(&header));
+                assert_eq!(bytes, range_message(header, result).encode_to_vec());
+            }
+        }
+        let nested = txn([Request::Put(PutRequest { prev_kv: true, ..put("key-1") }), Request::Range(range("k", "l"))]);
+        let request = txn([
+            Request::Range(RangeRequest { keys_only: true, ..range("k", "l") }),
+            Request::DeleteRange(DeleteRangeRequest { prev_kv: true, ..delete("key-2", "key-3") }),
+            Request::Txn(txn([Request::Txn(nested), Request::Txn(TxnRequest::default())])),
+            Request::DeleteRange(delete("x", "")),
+            Request::Put(put("z")),
+        ]);
+        same_bytes(&kv::apply_txn(&mut store, &request, &mut context).expect("a txn"));
+        let answer = kv::apply_delete_range(
+            &mut store,
+            &DeleteRangeRequest { prev_kv: true, ..delete("key-1", "key-2") },
+            &mut context,
+        );
+        same_bytes(&answer);
+        same_bytes(&kv::apply_compaction(&mut store, &Default::default()).expect("once"));
+    }
+
+    #[test]
+    fn stream_chunks_are_the_bytes_that_prost_writes() {
+        let mut store = Store::new();
+        let mut changes = vec![];
+        let mut context = Context { lease_exists: &|_| true, answer_wanted: true, lease_changes: &mut changes };
+        kv::apply_put(&mut store, &put("a"), &mut context).expect("a put");
+        let result = store.view().range(&range("a", ""), usize::MAX).expect("a range");
+        for last in [None, Some(StreamEnd { more: true, count: 300 })] {
+            let mut message = range_message(IDS, &result);
+            (message.more, message.count) = last.as_ref().map_or((false, 0), |last| (last.more, last.count));
+            message.header = last.as_ref().map(|_| IDS);
+            let wanted = RangeStreamResponse { range_response: Some(message) }.encode_to_vec();
+            let chunk = StreamChunk { kvs: &result.kvs, projection: result.projection, last };
+            let mut got = vec![];
+            chunk.encode(&IDS, &mut got);
+            assert_eq!((chunk.encoded_len(&IDS), got), (wanted.len(), wanted));
+        }
+    }
+
+    #[test]
+    fn requests_that_are_refused() {
+        assert_eq!(check_range(&range("", "b")), Err(Error::EmptyKey));
+        assert_eq!(check_range(&RangeRequest { sort_order: 3, ..range("a", "") }), Err(Error::InvalidSortOption));
+        assert_eq!(check_range(&RangeRequest { sort_target: -1, ..range("a", "") }), Err(Error::InvalidSortOption));
+        assert_eq!(check_range(&range("a", "")), Ok(()));
+        let sorted = RangeRequest { sort_order: 2, min_mod_revision: 1, ..range("a", "") };
+        assert_eq!(check_range_stream(&sorted), Err(Error::RangeStreamSort));
+        let filtered = RangeRequest { sort_order: 1, min_mod_revision: 1, ..range("a", "") };
+        assert_eq!(check_range_stream(&filtered), Err(Error::RangeStreamFilter));
+        assert_eq!(check_put(&PutRequest { ignore_value: true, ..put("") }), Err(Error::EmptyKey));
+        let both = PutRequest { ignore_value: true, ignore_lease: true, lease: 1, ..put("a") };
+        assert_eq!(check_put(&both), Err(Error::ValueProvided));
+        assert_eq!(check_put(&PutRequest { value: Bytes::new(), ..both }), Err(Error::LeaseProvided));
+        assert_eq!(check_delete_range(&delete("", "a")), Err(Error::EmptyKey));
+    }
+
+    #[test]
+    fn txn_limits_share_the_budget_with_nested_txns() {
+        let reads = |count: usize| (0..count).map(|_| Request::Range(range("a", "")));
+        assert_eq!(check_txn(&txn(reads(4)), 4), Ok(()));
+        assert_eq!(check_txn(&txn(reads(5)), 4), Err(Error::TooManyOps));
+        let nested = |count| txn([Request::Txn(txn(reads(count)))]);
+        assert_eq!(check_txn(&nested(3), 4), Ok(()));
+        assert_eq!(check_txn(&nested(4), 4), Err(Error::TooManyOps));
+        let compare = Compare::default();
+        let request = TxnRequest { compare: vec![compare.clone(); 5], ..Default::default() };
+        assert_eq!(check_txn(&request, 4), Err(Error::TooManyOps), "the limit before the empty key");
+        assert_eq!(check_txn(&request, 5), Err(Error::EmptyKey));
+        assert_eq!(
+            check_txn(&TxnRequest { success: vec![RequestOp::default()], ..Default::default() }, 4),
+            Err(Error::KeyNotFound)
+        );
+        assert_eq!(check_txn(&txn([Request::Put(put(""))]), 4), Err(Error::EmptyKey));
+    }
+
+    #[test]
+    fn overlapping_writes_of_one_branch() {
+        let p = |key: &str| Request::Put(put(key));
+        let d = |key: &str, end: &str| Request::DeleteRange(delete(key, end));
+        let t = |success: Vec<Request>, failure: Vec<Request>| {
+            Request::Txn(TxnRequest { success: ops(success), failure: ops(failure), ..Default::default() })
+        };
+        let cases = [
+            (vec![p("a"), p("b")], true),
+            (vec![p("a"), p("a")], false),
+            (vec![p("b"), d("a", "c")], false),
+            (vec![d("a", "c"), p("c")], true),
+            (vec![d("a", ""), p("a")], false),
+            (vec![d("a", ""), p("a\0")], true),
+            (vec![d("a", "c"), d("b", "d")], true),
+            (vec![d("a", "c"), d("e", "g"), d("b", "f"), p("d")], false),
+            (vec![d("a", "\0"), p("b")], true),
+            (vec![d("\0", "\0"), p("b")], true),
+            (vec![t(vec![p("a")], vec![p("a")])], true),
+            (vec![t(vec![p("a")], vec![]), p("a")], false),
+            (vec![t(vec![], vec![p("a")]), t(vec![p("a")], vec![])], false),
+            (vec![d("a", "c"), t(vec![p("b")], vec![])], false),
+            (vec![p("b"), t(vec![d("a", "c")], vec![])], false),
+            (vec![t(vec![d("a", "c")], vec![]), t(vec![p("b")], vec![])], false),
+            // A later nested delete does not see an earlier nested put.
+            (vec![t(vec![p("b")], vec![]), t(vec![d("a", "c")], vec![])], true),
+        ];
+        for (index, (requests, fine)) in cases.into_iter().enumerate() {
+            let wanted = if fine { Ok(()) } else { Err(Error::DuplicateKey) };
+            assert_eq!(check_txn(&txn(requests.clone()), 128), wanted, "case {index}, success");
+            let failure = TxnRequest { failure: ops(requests.clone()), ..Default::default() };
+            assert_eq!(check_txn(&failure, 128), wanted, "case {index}, failure");
+        }
+        let either = TxnRequest { success: ops([p("a")]), failure: ops([p("a")]), ..Default::default() };
+        assert_eq!(check_txn(&either, 128), Ok(()), "branches are independent");
+    }
+}

@@ -202,11 +202,6 @@ impl Kv {
         let fields = self.fields();
         Fields { value: &[], lease: if with_lease { fields.lease } else { 0 }, ..fields }
     }
-
-    #[cfg(test)]
-    pub(super) fn downgrade(&self) -> std::sync::Weak<[u8]> {
-        Arc::downgrade(&self.0)
-    }
 }
 
 impl fmt::Debug for Kv {

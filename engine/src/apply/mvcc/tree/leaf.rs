@@ -29,12 +29,22 @@ impl Entry {
     }
 }
 
-#[derive(Clone)]
 pub(super) struct Leaf {
     /// Length of the prefix that all keys here share; fragments are taken after it.
     skip: usize,
     live: u32,
     entries: Vec<Entry>,
+}
+
+impl Clone for Leaf {
+    /// With room for an insertion, which is what a leaf is often copied for, and in few different sizes, which spares the
+    /// allocator's free lists.
+    fn clone(&self) -> Leaf {
+        let capacity = (self.entries.len() + 1).next_multiple_of(LEAF_GROWTH_ENTRIES).min(LEAF_ENTRIES_MAX);
+        let mut entries = Vec::with_capacity(capacity.max(self.entries.len()));
+        entries.extend_from_slice(&self.entries);
+        Leaf { skip: self.skip, live: self.live, entries }
+    }
 }
 
 fn fragment(key: &[u8], skip: usize) -> u64 {
