@@ -112,21 +112,27 @@ impl Tickets {
     }
 }
 
-/// Lets one request go per interval; time not used is not saved up.
+/// Gives each idle client its moment: one per interval, in the order of asking. Moments nobody asked for are not saved
+/// up, and being woken late loses none, so the rate holds as long as clients are idle.
 struct Pace {
     interval_ns: f64,
     next_ns: f64,
 }
 
 impl Pace {
-    fn is_due(&mut self, now_ns: u64) -> bool {
-        if (now_ns as f64) < self.next_ns {
-            return false;
-        }
-        // Being late by less than one interval is made up for: that is the loop's delay, not the load's.
-        self.next_ns = self.next_ns.max(now_ns as f64 - self.interval_ns) + self.interval_ns;
-        true
+    fn reserve(&mut self, now_ns: u64) -> u64 {
+        let due_ns = self.next_ns.max(now_ns as f64);
+        self.next_ns = due_ns + self.interval_ns;
+        due_ns as u64
     }
+}
+
+/// A client without a request.
+#[derive(Clone, Copy)]
+struct Idle {
+    group: usize,
+    /// When it may start one.
+    due_ns: u64,
 }
 
 /// One of etcd's "connections": a link to every endpoint, used in turn.
@@ -147,8 +153,7 @@ struct Thread<'a> {
     links: Vec<Option<Link>>,
     /// Links whose socket was full at the last flush.
     full: Vec<bool>,
-    /// Clients without a request, by group.
-    idle: VecDeque<usize>,
+    idle: VecDeque<Idle>,
     /// Links with something to flush.
     dirty: Vec<usize>,
     finished: Vec<Done>,
@@ -182,7 +187,7 @@ impl<'a> Thread<'a> {
         let share = settings.rate.map(|rate| rate as f64 * clients as f64 / settings.clients as f64);
         let pace = share.map(|rate| Pace { interval_ns: 1e9 / rate, next_ns: 0.0 });
         let reserved = settings.total.min(LATENCIES_RESERVED_MAX) as usize / settings.threads;
-        Ok(Thread {
+        let mut thread = Thread {
             settings,
             load,
             tickets,
@@ -191,7 +196,7 @@ impl<'a> Thread<'a> {
             groups: (0..conns).map(|turn| Group { turn, stranded: Vec::new() }).collect(),
             full: vec![false; links.len()],
             links,
-            idle: (0..clients).map(|client| client % conns).collect(),
+            idle: VecDeque::with_capacity(clients),
             dirty: Vec::new(),
             finished: Vec::new(),
             buffer: vec![0; READ_BYTES],
@@ -201,7 +206,17 @@ impl<'a> Thread<'a> {
             start_unix_ns: 0,
             next_redial: None,
             broken_since: None,
-        })
+        };
+        for client in 0..clients {
+            thread.rest(client % conns, 0);
+        }
+        Ok(thread)
+    }
+
+    /// A client of the group has nothing to do.
+    fn rest(&mut self, group: usize, now_ns: u64) {
+        let due_ns = self.pace.as_mut().map_or(0, |pace| pace.reserve(now_ns));
+        self.idle.push_back(Idle { group, due_ns });
     }
 
     fn run(&mut self, start: Instant, progress: &mut Progress) -> Results {
@@ -232,8 +247,8 @@ impl<'a> Thread<'a> {
     fn wait(&mut self, events: &mut [EpollEvent]) -> usize {
         let now = Instant::now();
         let mut until = self.next_redial;
-        if let (Some(pace), false) = (&self.pace, self.idle.is_empty()) {
-            let due = self.start + Duration::from_nanos(pace.next_ns as u64);
+        if let Some(idle) = self.idle.front() {
+            let due = self.start + Duration::from_nanos(idle.due_ns);
             until = Some(until.map_or(due, |redial| redial.min(due)));
         }
         if let Some(until) = until {
@@ -255,12 +270,12 @@ impl<'a> Thread<'a> {
 
     /// Starts requests for idle clients, as many as the pace allows.
     fn issue(&mut self, now_ns: u64) {
-        while let Some(group) = self.idle.front().copied() {
+        while let Some(Idle { group, due_ns }) = self.idle.front().copied() {
             if self.tickets.taken() >= self.tickets.total {
                 self.idle.clear();
                 return;
             }
-            if self.pace.as_mut().is_some_and(|pace| !pace.is_due(now_ns)) {
+            if due_ns > now_ns {
                 return;
             }
             self.idle.pop_front();
@@ -324,7 +339,7 @@ impl<'a> Thread<'a> {
             if !done.status.is_ok() {
                 let status = Status::new(done.status.code.number(), done.status.message);
                 *self.results.errors.entry(status.to_string()).or_default() += 1;
-                self.idle.push_back(group);
+                self.rest(group, now_ns);
                 continue;
             }
             let mut tag = done.tag;
@@ -342,7 +357,7 @@ impl<'a> Thread<'a> {
                 let unix_s = (self.start_unix_ns + tag.start_ns) / 1_000_000_000;
                 self.results.add_to_second(unix_s, latency_ns);
             }
-            self.idle.push_back(group);
+            self.rest(group, now_ns);
         }
         self.finished = finished;
     }
@@ -440,14 +455,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pace_does_not_save_up() {
+    fn the_pace_neither_saves_up_nor_loses() {
         let mut pace = Pace { interval_ns: 100.0, next_ns: 0.0 };
-        assert!(pace.is_due(0));
-        assert!(!pace.is_due(99));
-        assert!(pace.is_due(100));
-        // A long pause lets two requests through, not ten.
-        let let_through = (0..10).filter(|_| pace.is_due(1200)).count();
-        assert_eq!(let_through, 2);
+        let mut due = |now_ns| pace.reserve(now_ns);
+        assert_eq!((due(0), due(0), due(0)), (0, 100, 200));
+        // Asked late but for a moment still ahead: the grid stays.
+        assert_eq!(due(290), 300);
+        // After a pause it starts afresh.
+        assert_eq!((due(1250), due(1250)), (1250, 1350));
     }
 
     #[test]

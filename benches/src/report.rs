@@ -60,6 +60,8 @@ impl Results {
 /// Figures of a run, in seconds where they are times.
 pub struct Report {
     total_s: f64,
+    average_s: f64,
+    stddev_s: f64,
     /// Sorted.
     latencies_s: Vec<f64>,
     errors: BTreeMap<String, u64>,
@@ -70,9 +72,13 @@ pub struct Report {
 impl Report {
     pub fn new(results: Results, total_s: f64, precise: bool, sample: bool) -> Report {
         let mut latencies_s: Vec<f64> = results.latencies_ns.iter().map(|ns| *ns as f64 / 1e9).collect();
+        // Summed in order of arrival, as etcd's tool does it: with --precise the last digits depend on the order.
+        let count = latencies_s.len() as f64;
+        let average_s = latencies_s.iter().sum::<f64>() / count;
+        let variance = latencies_s.iter().map(|s| (s - average_s) * (s - average_s)).sum::<f64>() / count;
         latencies_s.sort_by(f64::total_cmp);
-        let seconds = sample.then_some(results.seconds);
-        Report { total_s, latencies_s, errors: results.errors, seconds, precise }
+        let (stddev_s, seconds) = (variance.sqrt(), sample.then_some(results.seconds));
+        Report { total_s, average_s, stddev_s, latencies_s, errors: results.errors, seconds, precise }
     }
 
     pub fn text(&self) -> String {
@@ -100,15 +106,13 @@ impl Report {
 
     fn summary(&self) -> String {
         let count = self.latencies_s.len() as f64;
-        let average = self.latencies_s.iter().sum::<f64>() / count;
-        let variance = self.latencies_s.iter().map(|s| (s - average) * (s - average)).sum::<f64>() / count;
         let seconds = |label: &str, value: f64| format!("  {label}:\t{} secs.\n", self.number(value));
         let mut text = "\nSummary:\n".to_string();
         text += &seconds("Total", self.total_s);
         text += &seconds("Slowest", self.slowest());
         text += &seconds("Fastest", self.latencies_s[0]);
-        text += &seconds("Average", average);
-        text += &seconds("Stddev", variance.sqrt());
+        text += &seconds("Average", self.average_s);
+        text += &seconds("Stddev", self.stddev_s);
         text + &format!("  Requests/sec:\t{}\n", self.number(count / self.total_s))
     }
 
