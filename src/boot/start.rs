@@ -15,9 +15,10 @@ use crate::shard::web::MetricsPage;
 use crate::shard::{self, CALLS_WAITING_MAX, Shard};
 use engine::apply::cluster::Member;
 use engine::disk::FileDisk;
-use engine::replica::{self, Opened, Replica};
+use engine::replica::{self, OpenError, Opened, Replica};
 use engine::request_id::RequestIds;
 use engine::wal;
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -31,6 +32,11 @@ use tuning::topology::Topology;
 
 /// etcd's default for `--quota-backend-bytes`, in bytes.
 const QUOTA_BYTES_DEFAULT: u64 = 2 << 30;
+
+/// How often a port or a log that somebody holds is tried, and the pause in between: a second in all, enough for the kernel
+/// to finish with a killed process, short for a person who started a second server by mistake.
+const HELD_ATTEMPTS_MAX: u32 = 50;
+const HELD_PAUSE: Duration = Duration::from_millis(20);
 
 /// A server that is running.
 pub struct Running {
@@ -122,7 +128,7 @@ fn reactor_kind(config: &Config) -> Result<reactor::Kind, String> {
             Err(format!("--reactor=ring cannot be had: {reason}; allow io_uring, or start with --reactor=auto"))
         }
         IoUring::Unavailable { reason, .. } => {
-            tracing::warn!(reason, using = "epoll and a disk thread", "io_uring is not available");
+            tracing::warn!(reason, "starting on epoll");
             Ok(reactor::Kind::Epoll)
         }
     }
@@ -133,7 +139,7 @@ fn bind(config: &Config, shards: usize) -> Result<Vec<Vec<OwnedFd>>, String> {
     let reuse_port = shards > 1 || config.socket_reuse_port;
     let mut sets: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
     for url in &config.listen_client_urls {
-        let refuse = |error: std::io::Error| {
+        let refuse = |error: io::Error| {
             let error = error.to_string().to_lowercase();
             let error = error.split(" (os error").next().unwrap_or_default();
             format!("listen tcp {}:{}: bind: {error} (--listen-client-urls={url})", url.host(), url.port())
@@ -142,15 +148,27 @@ fn bind(config: &Config, shards: usize) -> Result<Vec<Vec<OwnedFd>>, String> {
         // As Go: a name is served on one of its addresses, IPv4 first.
         let address = addresses.iter().find(|a| a.is_ipv4()).or(addresses.first());
         let address = *address.ok_or_else(|| format!("--listen-client-urls={url}: the host has no address"))?;
-        if reuse_port && !config.socket_reuse_port {
-            // SO_REUSEPORT would let a second server share the port unnoticed: see that it is free without it first.
-            reactor::socket::listen_tcp(address, false).map_err(refuse)?;
-        }
+        let free = || reactor::socket::listen_tcp(address, config.socket_reuse_port);
+        // SO_REUSEPORT would let a second server share the port unnoticed: see that it is free without it first.
+        drop(patiently(free, |error| error.kind() == io::ErrorKind::AddrInUse).map_err(refuse)?);
         for set in &mut sets {
             set.push(reactor::socket::listen_tcp(address, reuse_port).map_err(refuse)?);
         }
     }
     Ok(sets)
+}
+
+/// Tries again for a while when what is wanted is still held by somebody. A killed server's descriptors are closed by the
+/// kernel a moment after the process is gone, when the last of its ring's operations has ended: without this, a restart
+/// right after kill -9 would find its own port taken and its own log locked.
+fn patiently<T, E>(attempt: impl Fn() -> Result<T, E>, is_held: impl Fn(&E) -> bool) -> Result<T, E> {
+    for _ in 1..HELD_ATTEMPTS_MAX {
+        match attempt() {
+            Err(error) if is_held(&error) => std::thread::sleep(HELD_PAUSE),
+            other => return other,
+        }
+    }
+    attempt()
 }
 
 fn open_replica(
@@ -159,7 +177,6 @@ fn open_replica(
     lanes: u64,
     now: engine::effect::Now,
 ) -> Result<(Opened, Disk), String> {
-    let mut files = FileDisk::new("");
     let mut members = Vec::new();
     let mut ids = None;
     if dir.start == data_dir::Start::New {
@@ -171,12 +188,17 @@ fn open_replica(
         }
         ids = Some(found);
     }
-    let start = match &ids {
-        Some(found) => replica::Start::New { cluster_id: found.cluster_id, members: &members },
-        None => replica::Start::Restart,
-    };
     let settings = replica_config(config, ids.as_ref().map_or(0, |found| found.member_id), lanes, now);
-    let mut opened = replica::open(settings, &mut files, &dir.wal, start, now).map_err(|error| error.to_string())?;
+    let open = || {
+        let mut files = FileDisk::new("");
+        let start = match &ids {
+            Some(found) => replica::Start::New { cluster_id: found.cluster_id, members: &members },
+            None => replica::Start::Restart,
+        };
+        replica::open(settings.clone(), &mut files, &dir.wal, start, now).map(|opened| (opened, files))
+    };
+    let is_locked = |error: &OpenError| matches!(error, OpenError::Log(wal::RecoverError::Locked { .. }));
+    let (mut opened, mut files) = patiently(open, is_locked).map_err(|error| error.to_string())?;
     let log_file = files.take(opened.log_file).ok_or("the log is not open")?;
     let disk = Disk::new(&dir.wal, opened.log_file, log_file).map_err(|e| format!("{}: {e}", dir.wal.display()))?;
     log_start(config, &dir.wal, &opened, ids.is_some());

@@ -148,6 +148,17 @@ impl Driver {
         probe.proposals_committed.set(status.committed as i64);
         probe.proposals_applied.set(status.applied as i64);
         probe.proposals_pending.set(status.pending as i64);
+        let (store, counts) = (self.replica.store(), self.replica.store().counts());
+        probe.current_revision.set(store.revision());
+        probe.compact_revision.set(store.compacted_revision());
+        probe.puts.set(counts.puts);
+        probe.deletes.set(counts.deletes);
+        probe.txns.set(counts.txns);
+        probe.put_bytes.set(counts.put_bytes as i64);
+        probe.keys.set(store.live_keys() as i64);
+        // Until there is a db file, what it would hold is all there is to its size.
+        probe.db_bytes.set(store.bytes() as i64);
+        probe.db_bytes_in_use.set(store.bytes() as i64);
         self.status = status;
     }
 

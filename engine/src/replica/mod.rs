@@ -230,6 +230,11 @@ impl Replica {
         &self.machine.cluster
     }
 
+    /// The store, for metrics.
+    pub fn store(&self) -> &crate::apply::mvcc::Store {
+        &self.machine.store
+    }
+
     pub fn status(&self) -> &Status {
         &self.status
     }
@@ -507,7 +512,8 @@ impl Replica {
         self.status.is_learner = !self.node.is_voter();
         self.status.committed = self.node.committed();
         self.status.applied = self.machine.applied();
-        self.status.ready = self.publish == Step::Done;
+        // The cluster version is decided in the next batch; waiting for it spares clients a server that knows none.
+        self.status.ready = self.publish == Step::Done && self.machine.cluster.version().is_some();
         self.status.pending = self.proposals.len() as u64;
         self.status.read_gate_open = leads
             && self.node.is_sole_voter()

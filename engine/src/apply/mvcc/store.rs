@@ -28,6 +28,19 @@ pub struct Store {
     last_restored: Option<(i64, u32)>,
     published: Arc<Published>,
     dirty: bool,
+    counts: Counts,
+}
+
+/// What transactions did since the process started, as etcd counts it: calls, not keys. Plain integers for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub puts: u64,
+    /// Deletes of a range count once, whatever they found.
+    pub deletes: u64,
+    /// Transactions of more than one operation.
+    pub txns: u64,
+    /// Keys and values put, in bytes.
+    pub put_bytes: u64,
 }
 
 /// Counters for tests and metrics; walking the segment table, not free.
@@ -61,11 +74,25 @@ impl Store {
             last_restored: None,
             published,
             dirty: false,
+            counts: Counts::default(),
         }
     }
 
     pub fn revision(&self) -> i64 {
         self.revision
+    }
+
+    pub fn live_keys(&self) -> u64 {
+        self.tree.live()
+    }
+
+    /// Memory of all rows, old revisions included, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.writer.log().bytes()
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// -1 before the first compaction.
@@ -92,7 +119,7 @@ impl Store {
     /// Begins the one transaction there can be. If it changes something, all of it has revision `revision() + 1`.
     pub fn txn<'s>(&'s mut self, lease_changes: &'s mut Vec<LeaseChange>) -> Txn<'s> {
         let main = self.revision + 1;
-        Txn { store: self, lease_changes, main, sub: 0 }
+        Txn { store: self, lease_changes, main, sub: 0, ops: 0 }
     }
 
     pub fn get(&self, key: &[u8]) -> Option<Kv> {
@@ -198,6 +225,7 @@ pub struct Txn<'s> {
     lease_changes: &'s mut Vec<LeaseChange>,
     main: i64,
     sub: u32,
+    ops: u32,
 }
 
 impl Txn<'_> {
@@ -216,6 +244,9 @@ impl Txn<'_> {
 
     /// Answers the row that was replaced.
     pub fn put(&mut self, key: &[u8], value: &[u8], lease: i64) -> Option<Kv> {
+        self.ops += 1;
+        self.store.counts.puts += 1;
+        self.store.counts.put_bytes += (key.len() + value.len()) as u64;
         let (main, sub) = (self.main, self.next_sub());
         let (row, old) = self.store.write(key, |old| {
             let (create_revision, version) =
@@ -229,6 +260,8 @@ impl Txn<'_> {
 
     /// Deletes the live keys of a range in key order; answers them as they were.
     pub fn delete_range(&mut self, keys: Keys<'_>) -> Vec<Kv> {
+        self.ops += 1;
+        self.store.counts.deletes += 1;
         let state = State { revision: self.main, ..self.store.state() };
         let mut doomed = Vec::new();
         state.visit(keys, self.main, |row| {
@@ -255,6 +288,7 @@ impl Txn<'_> {
     /// Ends the transaction; answers the revision, raised by one if anything was written.
     pub fn finish(self) -> i64 {
         let revision = self.revision();
+        self.store.counts.txns += u64::from(self.ops > 1);
         self.store.revision = revision;
         revision
     }
