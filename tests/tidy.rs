@@ -116,6 +116,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "tuning/src/",
             "src/signals.rs",
             "src/driver/disk.rs",
+            "src/ops/log/sink.rs",
             "benches/",
             "tests/",
         ],
@@ -128,8 +129,8 @@ const DOORS: &[(&str, &[&str])] = &[
             "tuning/src/",
             "src/signals.rs",
             "src/driver/disk.rs",
-            "src/boot/",
             "benches/",
+            "engine/tests/",
             "tests/",
         ],
     ),
@@ -140,7 +141,7 @@ fn doors() {
     let mut offences = Vec::new();
     for source in sources() {
         for (krate, allowed) in DOORS {
-            if allowed.iter().any(|a| source.path.starts_with(a)) {
+            if source.path == "tests/tidy.rs" || allowed.iter().any(|a| source.path.starts_with(a)) {
                 continue;
             }
             for (number, line) in source.text.lines().enumerate() {

@@ -8,6 +8,7 @@ mod sim;
 
 pub use buf::AlignedBuf;
 pub use file::FileDisk;
+pub use libc::{EDQUOT, EIO, ENOSPC};
 pub use sim::{Completion, Fault, OpKind, SimDisk};
 
 use crate::effect::FileId;

@@ -263,5 +263,5 @@ impl Background {
 
 /// Errors of a disk that has no room, as opposed to one that is broken.
 fn is_full(errno: i32) -> bool {
-    matches!(errno, libc::ENOSPC | libc::EDQUOT)
+    matches!(errno, crate::disk::ENOSPC | crate::disk::EDQUOT)
 }

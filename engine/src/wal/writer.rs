@@ -383,6 +383,6 @@ fn written_len(op: &FileOp) -> usize {
 fn whole(result: FileResult, expected: usize) -> Result<(), i32> {
     match result? {
         len if len == expected => Ok(()),
-        _ => Err(libc::EIO),
+        _ => Err(crate::disk::EIO),
     }
 }
