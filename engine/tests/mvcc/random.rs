@@ -315,7 +315,7 @@ fn many_keys() -> Vec<Vec<u8>> {
         .map(|i| match i % 4 {
             0 => format!("/registry/pods/ns-{}/pod-{:06}", i % 7, i * 7919 % 100_000).into_bytes(),
             1 => format!("/registry/leases/{deep}/{}", i * 31 % 977).into_bytes(),
-            2 => Random(i).next().to_be_bytes()[..(i % 8) as usize + 1].to_vec(),
+            2 => Random(i).number().to_be_bytes()[..(i % 8) as usize + 1].to_vec(),
             _ => i.to_le_bytes().to_vec(),
         })
         .collect()

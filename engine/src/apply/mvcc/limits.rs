@@ -8,9 +8,6 @@ pub const LEAF_ENTRIES_MAX: usize = 32;
 /// which is a cache miss each: hence much less than a leaf holds.
 pub const INNER_CHILDREN_MAX: usize = 16;
 
-/// Free slots added to a full leaf vector, count. Doubling would waste up to half of the index.
-pub const LEAF_GROWTH_ENTRIES: usize = 8;
-
 /// Segments in one chunk of the segment table, count. A new segment copies one chunk: 256 x 16 bytes.
 pub const CHUNK_SEGMENTS: usize = 256;
 
