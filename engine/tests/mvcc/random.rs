@@ -295,6 +295,9 @@ impl Run {
         }
         let census = self.store.census();
         assert_eq!(census.live_keys as usize, self.model.live(&[0], &[0], i64::MAX).len());
+        let newest = self.model.keys.values().filter_map(|versions| versions.last());
+        let indexed = newest.filter(|version| !version.tombstone || version.main >= self.model.compacted).count();
+        assert_eq!(census.index_keys, indexed, "compacted tombstones are gone, all other keys are there");
     }
 }
 
