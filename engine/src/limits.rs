@@ -23,6 +23,14 @@ pub const PROPOSALS_PENDING_MAX: usize = 5000;
 /// Bytes of proposals waiting for their entry to be applied: 5000 small ones fit, 40 of the largest default size too.
 pub const PROPOSALS_PENDING_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of records that wait to be handed to the disk, above which proposals are refused: a disk that stands still must not
+/// collect the requests of clients that gave up and came again.
+pub const LOG_PENDING_BYTES_MAX: u64 = PROPOSALS_PENDING_BYTES_MAX as u64;
+
+/// How often a disk without room for the next log segment is tried again, in nanoseconds: soon enough after somebody made
+/// room, rare enough that trying costs nothing.
+pub const LOG_SPACE_RETRY_NS: u64 = 1_000_000_000;
+
 /// Rows in one segment of the revision log, count: big enough that the segment table stays small (1 M rows: 245
 /// segments), small enough that a compacted stretch is given back soon.
 pub const REVISION_SEGMENT_ROWS: usize = 4096;

@@ -188,6 +188,11 @@ impl Driver {
             Event::MemberAdded { id } => {
                 tracing::info!(local_member_id = member, added_peer_id = format!("{id:x}"), "added member");
             }
+            Event::LogSpaceMissing { errno } => {
+                let error = std::io::Error::from_raw_os_error(*errno).to_string();
+                tracing::warn!(error, "cannot prepare the next WAL segment; writes stop when the current one is full");
+            }
+            Event::LogSpaceFound => tracing::info!("prepared the next WAL segment after the disk had been full"),
             Event::MemberRemoved { id } => {
                 tracing::info!(local_member_id = member, removed_remote_peer_id = format!("{id:x}"), "removed member");
             }

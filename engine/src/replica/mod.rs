@@ -140,12 +140,30 @@ pub struct Status {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    LeaderChanged { from: u64, to: u64, term: u64 },
-    BecameLeader { term: u64 },
+    LeaderChanged {
+        from: u64,
+        to: u64,
+        term: u64,
+    },
+    BecameLeader {
+        term: u64,
+    },
     Published,
-    ClusterVersion { version: String, initial: bool },
-    MemberAdded { id: u64 },
-    MemberRemoved { id: u64 },
+    ClusterVersion {
+        version: String,
+        initial: bool,
+    },
+    MemberAdded {
+        id: u64,
+    },
+    MemberRemoved {
+        id: u64,
+    },
+    /// The disk has no room for the next segment of the log: writes go on until this one is full.
+    LogSpaceMissing {
+        errno: i32,
+    },
+    LogSpaceFound,
 }
 
 /// A Ready whose records are in the log but not yet durable.
@@ -176,7 +194,12 @@ pub struct Replica {
     status: Status,
     effects: VecDeque<Effect>,
     dirty: bool,
+    /// Asked to stop: nothing new is begun, what is under way is still written and answered.
     stopping: bool,
+    /// The log is being closed: nothing more may go into it.
+    closing: bool,
+    /// When to look again after a disk without room for the next log segment.
+    space_retry_ns: Option<u64>,
     /// Failed or stopped: nothing goes in or comes out any more.
     halted: bool,
 }
@@ -208,6 +231,8 @@ impl Replica {
             effects: VecDeque::new(),
             dirty: true,
             stopping: false,
+            closing: false,
+            space_retry_ns: None,
             halted: false,
             config,
             node,
@@ -257,6 +282,10 @@ impl Replica {
         match input {
             Input::Tick => {}
             Input::Propose { id, .. } if self.stopping => self.answer(id, Err(Error::Stopped)),
+            // Who gave up is no longer counted as pending, but its record still waits for the disk.
+            Input::Propose { id, .. } if self.log.pending_bytes() >= limits::LOG_PENDING_BYTES_MAX => {
+                self.answer(id, Err(Error::TooManyRequests));
+            }
             Input::Propose { id, request } => {
                 if let Err(error) = self.proposals.admit(id, request, now.mono_ns) {
                     self.answer(id, Err(error));
@@ -267,6 +296,8 @@ impl Replica {
                     self.effects.push_back(Effect::ReadReady { id, result: Err(error) });
                 }
             }
+            // Lost, as far as the sender knows: what it brings would keep the log from ever being closed.
+            Input::Message(_) if self.stopping => {}
             Input::Message(message) => self.node.step(message),
             Input::Unreachable { member_id } => self.node.report_unreachable(member_id),
             Input::FileDone { id, result, buf } => {
@@ -274,10 +305,7 @@ impl Replica {
                     self.fail(fatal.to_string());
                 }
             }
-            Input::Stop => {
-                self.stopping = true;
-                self.log.close();
-            }
+            Input::Stop => self.stopping = true,
         }
         self.pass_time();
     }
@@ -302,7 +330,10 @@ impl Replica {
         if self.now.mono_ns < self.next_tick_ns {
             return;
         }
-        self.node.tick();
+        if !self.stopping {
+            self.node.tick();
+        }
+        self.look_for_space();
         // A thread that was held up ticks once, not once for every tick it missed: a burst of ticks would start an
         // election before the heartbeats waiting in the socket are read.
         self.next_tick_ns = self.now.mono_ns + self.config.tick_ns;
@@ -322,17 +353,46 @@ impl Replica {
         }
     }
 
+    /// A disk without room for the next segment is tried again for as long as it takes: the log goes on by itself once there
+    /// is room, and until then only what does not fit waits.
+    fn look_for_space(&mut self) {
+        if self.closing {
+            return;
+        }
+        let due = self.space_retry_ns.is_none_or(|at_ns| self.now.mono_ns >= at_ns);
+        match (self.log.next_segment_error(), due) {
+            (Some(errno), true) => {
+                if self.space_retry_ns.is_none() {
+                    self.effects.push_back(Effect::Event(Event::LogSpaceMissing { errno }));
+                }
+                self.log.retry_prepare();
+                self.space_retry_ns = Some(self.now.mono_ns + limits::LOG_SPACE_RETRY_NS);
+            }
+            (None, true) if self.space_retry_ns.take().is_some() => {
+                self.effects.push_back(Effect::Event(Event::LogSpaceFound));
+            }
+            _ => {}
+        }
+    }
+
     /// Takes work from consensus until there is none, moving it into the log, the network and the state machine.
     fn pump(&mut self) {
         if self.halted {
             return;
         }
-        loop {
+        while !self.closing {
             self.propose_own();
             self.propose_waiting();
             self.release_persisted();
             let Some(ready) = self.node.take_ready() else { break };
             self.take(ready);
+        }
+        // Closed only when consensus has nothing more to say: a completed write makes commits, and they are records too.
+        // On a full disk that moment would never come.
+        let settled = self.unpersisted.is_empty() || self.log.next_segment_error().is_some();
+        if self.stopping && !self.closing && settled {
+            self.closing = true;
+            self.log.close();
         }
         if self.machine.store.is_compacting() {
             self.machine.store.compact_step(limits::COMPACTION_STEP_ROWS);
@@ -340,7 +400,7 @@ impl Replica {
         }
         self.update_status();
         self.settle_reads();
-        if self.stopping && self.log.is_closed() && !self.halted {
+        if self.closing && self.log.is_closed() && !self.halted {
             self.halted = true;
             for id in self.proposals.drain() {
                 self.answer(id, Err(Error::Stopped));
@@ -489,7 +549,7 @@ impl Replica {
 
     /// With no leader, proposals wait (as in etcd) until there is one or their time is up.
     fn propose_waiting(&mut self) {
-        if self.node.leader() == 0 {
+        if self.node.leader() == 0 || self.stopping {
             return;
         }
         let batch = self.proposals.take_unproposed();
