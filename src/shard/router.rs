@@ -81,6 +81,7 @@ impl Shard {
             Method::Compact => self.compact(conn, call, message),
             Method::MemberList => self.member_list(conn, call, message),
             Method::Status => self.status(conn, call),
+            Method::HashKv => self.hash_kv(conn, call, message),
             Method::Alarm => self.alarm(conn, call, message),
             Method::HealthCheck => self.health_check(conn, call, message),
         };
@@ -254,7 +255,7 @@ impl Shard {
         self.respond(conn, call, answer.outcome.encoded_len(&header), |out| answer.outcome.encode(&header, out));
     }
 
-    fn answer_message(&mut self, conn: &mut Conn, call: Call, message: &impl Message) {
+    pub(super) fn answer_message(&mut self, conn: &mut Conn, call: Call, message: &impl Message) {
         self.respond(conn, call, message.encoded_len(), |out| {
             message.encode(out).expect("a vector takes everything");
         });
@@ -283,7 +284,7 @@ impl Shard {
         }
     }
 
-    fn header(&self, revision: i64) -> ResponseHeader {
+    pub(super) fn header(&self, revision: i64) -> ResponseHeader {
         let identity = &self.published.identity;
         ResponseHeader {
             cluster_id: identity.cluster_id,
@@ -303,7 +304,7 @@ fn op_of(method: Method) -> Option<Op> {
         Method::Txn => Some(Op::Txn),
         Method::Compact => Some(Op::Compaction),
         Method::Alarm => Some(Op::Alarm),
-        Method::MemberList | Method::Status | Method::HealthCheck => None,
+        Method::MemberList | Method::Status | Method::HashKv | Method::HealthCheck => None,
     }
 }
 
