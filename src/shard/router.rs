@@ -6,7 +6,7 @@ use super::{CALLS_WAITING_MAX, Shard};
 use crate::api::error::Error;
 use crate::api::kv::Response;
 use crate::api::method::{Found, Method, find};
-use crate::api::{cluster, health, kv, maintenance};
+use crate::api::{cluster, health, kv, maintenance, wire};
 use crate::exchange::{FromRaft, ToRaft};
 use crate::ops::metrics::Op;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -91,7 +91,7 @@ impl Shard {
     }
 
     fn range(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let request = RangeRequest::decode(message).map_err(unreadable)?;
+        let request: RangeRequest = wire::read(&wire::RANGE, message)?;
         kv::check_range(&request)?;
         if request.serializable || self.published.read_gate_open() {
             return self.answer_range(conn, call, &request);
@@ -112,19 +112,19 @@ impl Shard {
     }
 
     fn put(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let request = PutRequest::decode(message.clone()).map_err(unreadable)?;
+        let (request, message) = wire::read_for_log::<PutRequest>(&wire::PUT, message)?;
         kv::check_put(&request)?;
         self.propose(conn, call, field::PUT, &message)
     }
 
     fn delete_range(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let request = DeleteRangeRequest::decode(message.clone()).map_err(unreadable)?;
+        let (request, message) = wire::read_for_log::<DeleteRangeRequest>(&wire::DELETE_RANGE, message)?;
         kv::check_delete_range(&request)?;
         self.propose(conn, call, field::DELETE_RANGE, &message)
     }
 
     fn txn(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let request = TxnRequest::decode(message.clone()).map_err(unreadable)?;
+        let (request, message) = wire::read_for_log::<TxnRequest>(&wire::TXN, message)?;
         kv::check_txn(&request, self.settings.max_txn_ops)?;
         if !is_read_only(&request) {
             return self.propose(conn, call, field::TXN, &message);
@@ -142,7 +142,7 @@ impl Shard {
     }
 
     fn compact(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        CompactionRequest::decode(message.clone()).map_err(unreadable)?;
+        let (_, message) = wire::read_for_log::<CompactionRequest>(&wire::COMPACTION, message)?;
         self.propose(conn, call, field::COMPACTION, &message)
     }
 

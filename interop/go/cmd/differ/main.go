@@ -68,16 +68,16 @@ func run(a, b string, o options) (failed, checks int, err error) {
 	defer p.close()
 	// The first session of the stream comes before any script: only there has nothing been compacted yet.
 	fmt.Printf("seed %d\n", o.seed)
-	started := time.Now()
+	started, used := time.Now(), !p.alike()
 	for number := 0; checks < o.ops && failed < o.mismatches; number++ {
 		if number == 1 && o.scripts != "" {
 			failed += replayAll(p, o.scripts, &checks)
-			if failed > 0 {
-				return failed, checks, nil
+			if failed >= o.mismatches {
+				break
 			}
 		}
 		length := min(sessionOps, o.ops-checks)
-		found, err := p.session(newGenerator(o.seed, uint64(number), o.skip), length, number > 0)
+		found, err := p.session(newGenerator(o.seed, uint64(number), o.skip), length, used || number > 0)
 		if err != nil {
 			return failed, checks, fmt.Errorf("session %d: %w", number, err)
 		}
