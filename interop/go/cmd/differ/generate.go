@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"math/rand/v2"
 
@@ -17,11 +18,20 @@ import (
 type generator struct {
 	random   *rand.Rand
 	revision int64
+	keys     []string
 	skip     map[string]bool // methods
 }
 
 func newGenerator(seed, session uint64, skip map[string]bool) *generator {
-	return &generator{random: rand.New(rand.NewPCG(seed, session)), skip: skip}
+	g := &generator{random: rand.New(rand.NewPCG(seed, session)), keys: keys, skip: skip}
+	if session%4 == 3 {
+		// Enough to fill more than one node of an index, and for orders with many ties.
+		g.keys = nil
+		for i := range 200 {
+			g.keys = append(g.keys, fmt.Sprintf("b/%03d", i))
+		}
+	}
+	return g
 }
 
 func (g *generator) one(in int) bool { return g.random.IntN(in) == 0 }
@@ -84,7 +94,7 @@ func (g *generator) key() []byte {
 	case g.one(100):
 		return bytes.Repeat([]byte("long"), 100)
 	}
-	return []byte(pick(g, keys...))
+	return []byte(pick(g, g.keys...))
 }
 
 func (g *generator) rangeEnd(key []byte) []byte {
@@ -270,6 +280,19 @@ func (g *generator) txn(depth int) *pb.TxnRequest {
 			request.Compare = append(request.Compare, g.compare())
 		}
 	}
+	if depth == 3 && g.one(40) {
+		// Deeper than a library may follow; 128 is about where the budget ends.
+		for range pick(g, 20, 48, 49, 50, 51, 100, 126, 127, 128, 129) {
+			op := &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: request}}
+			request = &pb.TxnRequest{Success: []*pb.RequestOp{op}}
+		}
+	}
+	if depth == 3 && len(g.keys) > len(keys) && g.one(4) {
+		for range 60 {
+			put := &pb.PutRequest{Key: g.key(), Value: g.value()}
+			request.Success = append(request.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}})
+		}
+	}
 	avoidPanic(request)
 	return request
 }
@@ -348,7 +371,7 @@ func (g *generator) disturb(op operation) operation {
 	case 3: // the same request again: fields are overwritten, lists grow
 		extra, _ = proto.Marshal(op.request)
 		if op.method == "Txn" {
-			extra = nil
+			extra = g.twofold()
 		}
 	case 4: // cut short
 		extra = []byte{0x0a, 0x05, 'a'}
@@ -364,6 +387,28 @@ func (g *generator) disturb(op operation) operation {
 	}
 	op.extra = extra
 	return op
+}
+
+// twofold is an operation or a comparison of a transaction that says two things where only one can be meant.
+func (g *generator) twofold() []byte {
+	number, parts := protowire.Number(2+g.random.IntN(2)), make([]byte, 0, 64)
+	for range 2 {
+		var part proto.Message
+		switch g.random.IntN(4) {
+		case 0:
+			number, part = 1, &pb.Compare{Key: []byte("a"), TargetUnion: &pb.Compare_Version{Version: 1}}
+		case 1:
+			number, part = 1, &pb.Compare{Key: []byte("b"), Target: 3, TargetUnion: &pb.Compare_Value{Value: []byte("v")}}
+		case 2:
+			part = &pb.RequestOp{Request: &pb.RequestOp_RequestPut{
+				RequestPut: &pb.PutRequest{Key: []byte(pick(g, "y", "z")), Value: []byte(pick(g, "", "v"))}}}
+		case 3:
+			part = rangeOp(&pb.RangeRequest{Key: []byte(pick(g, "a", "b")), RangeEnd: []byte(pick(g, "", "c"))})
+		}
+		encoded, _ := proto.Marshal(part)
+		parts = append(parts, encoded...)
+	}
+	return protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), parts)
 }
 
 // addUnknown puts a field from the future somewhere into a message.
