@@ -4,6 +4,7 @@
 use crate::driver::{Driver, Flow};
 use crate::exchange::{FromRaft, ToRaft};
 use crate::mailbox::{Receiver, Sender};
+use crate::ops::notify::{State, notify};
 use crate::reactor::{self, AnyReactor, ConnId, Handler, ListenerId, Reactor, Waker};
 use crate::shard::Shard;
 use engine::disk::AlignedBuf;
@@ -123,6 +124,7 @@ impl Core {
             if let Some(side) = &mut self.shard {
                 if side.shard.open_when_ready(&mut self.reactor) && side.lane == 0 {
                     tracing::info!("ready to serve client requests");
+                    notify(State::Ready);
                     tracing::info!(
                         traffic = "grpc+http",
                         "serving client traffic insecurely; this is strongly discouraged!"
