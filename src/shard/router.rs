@@ -6,7 +6,7 @@ use super::{CALLS_WAITING_MAX, Shard};
 use crate::api::error::Error;
 use crate::api::kv::Response;
 use crate::api::method::{Found, Method, find};
-use crate::api::{cluster, health, kv, maintenance};
+use crate::api::{cluster, health, kv, maintenance, wire};
 use crate::exchange::{FromRaft, ToRaft};
 use crate::ops::metrics::Op;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -97,7 +97,7 @@ impl Shard {
     }
 
     fn range(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let request = RangeRequest::decode(message).map_err(unreadable)?;
+        let request: RangeRequest = wire::read(&wire::RANGE, message)?;
         kv::check_range(&request)?;
         if request.serializable || self.published.read_gate_open() {
             return self.answer_range(conn, call, &request);
@@ -117,7 +117,7 @@ impl Shard {
     }
 
     fn put(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let (entry, Logged::Put(request)) = self.entry(field::PUT, &message)? else {
+        let (entry, Logged::Put(request)) = self.entry(field::PUT, &wire::for_log(&wire::PUT, message)?)? else {
             unreachable!("a put was wrapped")
         };
         kv::check_put(&request)?;
@@ -125,7 +125,7 @@ impl Shard {
     }
 
     fn delete_range(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let (entry, Logged::DeleteRange(request)) = self.entry(field::DELETE_RANGE, &message)? else {
+        let (entry, Logged::DeleteRange(request)) = self.entry(field::DELETE_RANGE, &wire::for_log(&wire::DELETE_RANGE, message)?)? else {
             unreachable!("a delete was wrapped")
         };
         kv::check_delete_range(&request)?;
@@ -133,7 +133,7 @@ impl Shard {
     }
 
     fn txn(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let (entry, Logged::Txn(request)) = self.entry(field::TXN, &message)? else {
+        let (entry, Logged::Txn(request)) = self.entry(field::TXN, &wire::for_log(&wire::TXN, message)?)? else {
             unreachable!("a txn was wrapped")
         };
         kv::check_txn(&request, self.settings.max_txn_ops)?;
@@ -153,7 +153,7 @@ impl Shard {
     }
 
     fn compact(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let (entry, _) = self.entry(field::COMPACTION, &message)?;
+        let (entry, _) = self.entry(field::COMPACTION, &wire::for_log(&wire::COMPACTION, message)?)?;
         self.propose(conn, call, entry)
     }
 
