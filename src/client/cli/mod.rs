@@ -232,6 +232,14 @@ impl Program {
         }
     }
 
+    /// The command a list of words calls; None if the words are wrong or ask for help.
+    pub fn matches_of(&'static self, args: Vec<Vec<u8>>) -> Option<Matches> {
+        match self.parse(args) {
+            parse::Outcome::Run(matches) => Some(matches),
+            _ => None,
+        }
+    }
+
     /// The lines `options` prints: every flag all commands share, hidden ones left out.
     pub fn shared_flag_usages(&self) -> String {
         help::flag_usages(self.root.shared_flags.iter())
