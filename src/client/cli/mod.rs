@@ -148,6 +148,13 @@ impl Matches {
         }
     }
 
+    pub fn float(&self, name: &str) -> f64 {
+        match self.setting(name).value {
+            Value::Float(v) => v,
+            _ => panic!("flag --{name} is not a float"),
+        }
+    }
+
     pub fn duration_ns(&self, name: &str) -> i64 {
         match self.setting(name).value {
             Value::Duration(v) => v,
