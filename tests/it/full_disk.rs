@@ -22,12 +22,13 @@ const VALUE_BYTES: usize = 1 << 20;
 /// Gives the child a small disk at `path`, partly taken by the file `ballast`.
 pub fn give_small_disk(command: &mut Command, path: &Path) {
     fs::create_dir_all(path).unwrap();
-    let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
+    // SAFETY: both calls only answer a number and cannot fail.
+    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
     let uid_map = format!("0 {uid} 1\n");
     let gid_map = format!("0 {gid} 1\n");
     let path = CString::new(path.as_os_str().as_bytes()).unwrap();
     let ballast = CString::new([path.as_bytes(), b"/ballast"].concat()).unwrap();
-    let root = uid.is_root();
+    let root = uid == 0;
     let in_child = move || {
         if root {
             unshare(CloneFlags::CLONE_NEWNS)?;
@@ -75,11 +76,11 @@ fn check(result: i32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The server's own view of its data directory.
-fn data_of(server: &Server, dir: &Path) -> PathBuf {
+/// The server's own view of its disk.
+fn disk_of(server: &Server, dir: &Path) -> PathBuf {
     let dir = dir.canonicalize().unwrap();
     let inside = dir.strip_prefix("/").unwrap();
-    Path::new("/proc").join(server.pid().to_string()).join("root").join(inside).join("data")
+    Path::new("/proc").join(server.pid().to_string()).join("root").join(inside).join("disk")
 }
 
 fn put(number: usize, value_bytes: usize) -> PutRequest {
@@ -95,12 +96,13 @@ fn count(server: &Server) -> i64 {
 fn writes_are_refused_reads_go_on_and_writes_resume() {
     let dir = TempDir::new("full-disk");
     let mut probe = Command::new("true");
-    give_small_disk(&mut probe, &dir.path().join("data"));
+    give_small_disk(&mut probe, &dir.path().join("disk"));
     if let Err(error) = probe.status() {
         eprintln!("not run: no mount namespace is to be had here ({error}); see engine/tests/overload/full_disk.rs");
         return;
     }
-    let server = Server::start(dir.path(), Setup { small_disk: true, ..Setup::default() });
+    let data_dir = format!("--data-dir={}", dir.path().join("disk/data").display());
+    let server = Server::start(dir.path(), Setup { small_disk: true, ..Setup::with(&[&data_dir]) });
     let mut client = server.client();
     let mut acked = 0;
     let refusal = loop {
@@ -122,8 +124,8 @@ fn writes_are_refused_reads_go_on_and_writes_resume() {
         assert!(server.log().contains(text), "`{text}` is not in the log");
     }
 
-    let data = data_of(&server, dir.path());
-    fs::remove_file(data.join("ballast")).unwrap();
+    let disk = disk_of(&server, dir.path());
+    fs::remove_file(disk.join("ballast")).unwrap();
     let deadline = Instant::now() + PATIENCE;
     while let Err(status) = client.put(&put(acked, 1), Instant::now() + PATIENCE) {
         assert_eq!((status.code as u8, status.message.as_str()), no_space);
@@ -131,7 +133,7 @@ fn writes_are_refused_reads_go_on_and_writes_resume() {
     }
     acked += 1;
     assert_eq!(server.http("GET", "/health").0, 200);
-    everything_is_in_the_log(server, &data, acked);
+    everything_is_in_the_log(server, &disk.join("data"), acked);
 }
 
 /// The disk ends with the server: its log is copied and another server is started on the copy.

@@ -22,7 +22,7 @@ pub struct Setup {
     pub flags: Vec<String>,
     /// Starts it under a seccomp filter that denies `io_uring_setup`, as containers do by default.
     pub deny_io_uring: bool,
-    /// Puts its data directory on a small disk of its own.
+    /// Mounts a small disk on `disk` in its directory, which no other process sees.
     pub small_disk: bool,
 }
 
@@ -127,7 +127,7 @@ impl Server {
             seccomp::deny_io_uring(&mut command);
         }
         if setup.small_disk {
-            crate::full_disk::give_small_disk(&mut command, &dir.join("data"));
+            crate::full_disk::give_small_disk(&mut command, &dir.join("disk"));
         }
         let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         Self { child, client_port, peer_port, dir: dir.to_owned(), setup, log_path }
