@@ -125,7 +125,9 @@ impl Shard {
     }
 
     fn delete_range(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let (entry, Logged::DeleteRange(request)) = self.entry(field::DELETE_RANGE, &wire::for_log(&wire::DELETE_RANGE, message)?)? else {
+        let (entry, Logged::DeleteRange(request)) =
+            self.entry(field::DELETE_RANGE, &wire::for_log(&wire::DELETE_RANGE, message)?)?
+        else {
             unreachable!("a delete was wrapped")
         };
         kv::check_delete_range(&request)?;
@@ -344,6 +346,7 @@ fn failure_of(error: replica::Error) -> Failure {
     match error {
         replica::Error::Apply(error) => Error::from(error).into(),
         replica::Error::TooManyRequests => too_many_requests(),
+        replica::Error::NoSpace => Error::NoSpace.into(),
         replica::Error::Timeout => Error::Timeout.into(),
         replica::Error::LeaderChanged => Error::LeaderChanged.into(),
         replica::Error::Stopped => Error::Stopped.into(),
