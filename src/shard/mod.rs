@@ -21,6 +21,8 @@ use std::sync::Arc;
 /// little memory twice.
 const SEND_BYTES_MAX: usize = 256 << 10;
 
+const NS_PER_MS: u64 = 1_000_000;
+
 /// How often connections learn the time, in nanoseconds: the window of their flood budgets.
 const TICK_NS: u64 = 1_000_000_000;
 
@@ -34,6 +36,8 @@ pub struct Settings {
     pub max_request_bytes: usize,
     pub max_txn_ops: usize,
     pub max_concurrent_streams: u32,
+    /// `--grpc-keepalive-*`.
+    pub keepalive: net::h2::keepalive::Rules,
 }
 
 pub struct Shard {
@@ -107,7 +111,7 @@ impl Shard {
         let Some(mut conn) = self.conns.remove(&id.0) else { return };
         self.now_ns = mono_ns();
         self.probe.grpc_received_bytes.add(bytes.len() as u64);
-        conn.receive(bytes, &self.settings);
+        conn.receive(bytes, &self.settings, self.now_ns / NS_PER_MS);
         self.serve(&mut conn);
         self.mark_dirty(&mut conn);
         self.conns.insert(id.0, conn);
@@ -158,6 +162,11 @@ impl Shard {
         for id in std::mem::take(&mut self.dirty) {
             let Some(conn) = self.conns.get_mut(&id.0) else { continue };
             conn.dirty = false;
+            if conn.is_gone() {
+                self.conns.remove(&id.0);
+                reactor.close(id);
+                continue;
+            }
             let congested = conn.is_congested();
             if congested != conn.paused {
                 conn.paused = congested;
@@ -202,16 +211,22 @@ impl Shard {
         self.waiting.is_empty() && self.dirty.is_empty() && self.conns.values().all(|c| !c.sending && !c.has_output())
     }
 
-    /// Lets time refill the flood budgets of connections. Answers when to be called again; None while there are none.
+    /// Lets connections know the time: flood budgets are refilled, silent clients probed. Answers when to be called again; None while there are none.
     pub fn pass_time(&mut self, mono_ns: u64) -> Option<u64> {
         if self.conns.is_empty() {
             return None;
         }
         if mono_ns >= self.next_tick_ns {
             self.next_tick_ns = mono_ns + TICK_NS;
-            self.conns.values_mut().for_each(|conn| conn.pass_time(mono_ns / 1_000_000));
+            for conn in self.conns.values_mut() {
+                if conn.pass_time(mono_ns / NS_PER_MS) && !conn.dirty {
+                    conn.dirty = true;
+                    self.dirty.push(conn.id);
+                }
+            }
         }
-        Some(self.next_tick_ns)
+        // What time brought leaves by the next flush: the turn before it must not wait.
+        if self.dirty.is_empty() { Some(self.next_tick_ns) } else { Some(mono_ns) }
     }
 
     pub fn connections(&self) -> usize {

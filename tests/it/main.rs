@@ -6,6 +6,8 @@ mod fallback;
 mod http;
 mod kv;
 mod ledger;
+mod peer;
 mod seccomp;
 mod server;
 mod tools;
+mod wire;

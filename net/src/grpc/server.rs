@@ -16,6 +16,7 @@ use super::limits::MAX_BUFFERED_REQUEST_BYTES;
 use super::message::{Assembler, PREFIX_BYTES, not_installed, prefix};
 use super::status::{Code, Status, encode_message};
 use crate::h2::hpack::{Decoder, put_indexed, put_literal, put_literal_indexed_name};
+use crate::h2::keepalive::Rules;
 use crate::h2::limits::HPACK_TABLE_BYTES;
 use crate::h2::{self, Accepted, Chunk, ConnectionError, Frame, Reader, Reason, Received, Role, Slot, Tail};
 
@@ -36,6 +37,8 @@ pub struct Config {
     pub max_concurrent_streams: u32,
     /// Whether requests that are not gRPC reach the owner as `Event::Http`, instead of 415.
     pub accept_http: bool,
+    /// Probing of silent clients, and how often they may probe us; None for neither. Needs `on_time`.
+    pub keepalive: Option<Rules>,
     /// Kind of a call, from its head alone. The result is remembered with the head.
     pub classify: fn(&RequestHead) -> CallKind,
 }
@@ -142,10 +145,12 @@ struct Calls {
 
 impl Connection {
     pub fn new(config: Config) -> Self {
+        let mut h2 = h2::Connection::new(Role::Server, config.max_concurrent_streams);
+        h2.set_keepalive(config.keepalive);
         Connection {
             reader: Reader::server(),
             calls: Calls {
-                h2: h2::Connection::new(Role::Server, config.max_concurrent_streams),
+                h2,
                 config,
                 hpack: Decoder::new(HPACK_TABLE_BYTES),
                 heads: BlockCache::default(),
@@ -158,6 +163,7 @@ impl Connection {
     /// Takes received bytes, cut anywhere. Nothing is read any more once the connection has failed.
     pub fn handle_bytes(&mut self, mut input: &[u8]) {
         let Connection { reader, calls } = self;
+        calls.h2.heard();
         while calls.h2.failure().is_none() {
             let result = match reader.next(&mut input) {
                 Ok(Some(frame)) => calls.on_frame(frame),
@@ -285,6 +291,11 @@ impl Connection {
         self.calls.h2.should_close()
     }
 
+    /// The client did not answer a probe: close at once, nothing that is queued can reach it.
+    pub fn is_gone(&self) -> bool {
+        self.calls.h2.is_gone()
+    }
+
     /// Why the connection failed, if the peer broke the protocol.
     pub fn failure(&self) -> Option<ConnectionError> {
         self.calls.h2.failure()
@@ -296,8 +307,9 @@ impl Connection {
         self.calls.h2.drain();
     }
 
-    /// Lets time refill the flood budgets, at any rate. Optional, but then PINGs are bounded by their answers' bytes
-    /// alone, and resets and the like are forgiven by answers only.
+    /// Lets time refill the flood budgets and watches over keepalive, at any rate, and before `handle_bytes` for exact
+    /// times of PINGs. Optional, but then PINGs are bounded by their answers' bytes alone, nobody is probed, and resets
+    /// and the like are forgiven by answers only.
     pub fn on_time(&mut self, now_ms: u64) {
         self.calls.h2.on_time(now_ms);
     }
@@ -330,7 +342,13 @@ impl Calls {
             return self.on_trailers(slot, block, end_stream);
         }
         let request = self.read_head(block)?;
-        let Accepted::New(slot) = self.h2.accept(id)? else { return Ok(()) };
+        let slot = match self.h2.accept(id)? {
+            Accepted::New(slot) => slot,
+            Accepted::Refused => return Ok(()),
+            // Late trailers of a call that is over. A whole request here would be a second use of the stream.
+            Accepted::Stale if matches!(request, Err(HeadFault::Malformed | HeadFault::TooLarge)) => return Ok(()),
+            Accepted::Stale => return Err(ConnectionError::protocol("request on a used stream")),
+        };
         if end_stream {
             self.h2.close_remote(slot);
         }
@@ -341,8 +359,8 @@ impl Calls {
                 self.refuse_http(slot, 431, &Status::new(Code::ResourceExhausted, "header list too large"));
                 return Ok(());
             }
-            Err(HeadFault::BadTimeout) => {
-                self.refuse_http(slot, 400, &Status::new(Code::Internal, "malformed grpc-timeout"));
+            Err(HeadFault::Refused(text)) => {
+                self.refuse_http(slot, 400, &Status::new(Code::Internal, text));
                 return Ok(());
             }
         };
@@ -402,7 +420,8 @@ impl Calls {
                     405 => format!("Received a HEADERS frame with :method \"{}\" which should be POST", head.method),
                     _ => format!("invalid gRPC request content-type \"{}\"", head.content_type),
                 };
-                self.refuse_http(slot, http_status, &Status::new(Code::Internal, text));
+                let code = if http_status == 405 { Code::Internal } else { Code::InvalidArgument };
+                self.refuse_http(slot, http_status, &Status::new(code, text));
             }
             Route::NotInstalled => self.end_with(slot, &not_installed(head.encoding.as_deref().unwrap_or_default())),
         }
@@ -441,6 +460,10 @@ impl Calls {
             return self.on_end(slot, stream);
         }
         let call = self.h2.call(slot);
+        let announced = call.head.as_ref().and_then(|head| head.content_length);
+        if announced.is_some_and(|len| len < call.received_bytes) {
+            return self.stream_error(slot, Reason::PROTOCOL_ERROR);
+        }
         let held = call.held_bytes();
         let before = std::mem::replace(&mut call.accounted, held);
         self.buffered_bytes = self.buffered_bytes - before + held;

@@ -59,9 +59,28 @@ fn refusals() {
         (grpc(&[]), b"\0\0\0", "200 13 unexpected EOF"),
         (grpc(&[]), b"", "200 13 no message in a unary request"),
         (grpc(&[]), b"\0\0\0\0\0\0\0\0\0\0", "200 13 more than one message in a unary request"),
-        (grpc(&[("grpc-timeout", "soon")]), hi, "400 13 malformed grpc-timeout"),
+        (
+            grpc(&[("grpc-timeout", "soon")]),
+            hi,
+            "400 13 malformed grpc-timeout: strconv.ParseUint: parsing \"soo\": invalid syntax",
+        ),
+        (
+            grpc(&[("grpc-timeout", "1x")]),
+            hi,
+            "400 13 malformed grpc-timeout: transport: timeout unit is not recognized: \"1x\"",
+        ),
+        (
+            grpc(&[("host", "a"), ("host", "b")]),
+            hi,
+            "400 13 num values of :authority: 0, num values of host: 2, both must only have 1 value as per HTTP/2 spec",
+        ),
+        (
+            grpc(&[("a-bin", "AAE=AA==")]),
+            hi,
+            "400 13 malformed binary metadata \"AAE=AA==\" in header \"a-bin\": illegal base64 data at input byte 3",
+        ),
         (grpc(&[("x", &"y".repeat(16_000)), ("z", &"y".repeat(300))]), hi, "431 8 header list too large"),
-        (other_type, hi, "415 13 invalid gRPC request content-type \"application/xrpc+proto\""),
+        (other_type, hi, "415 3 invalid gRPC request content-type \"application/xrpc+proto\""),
         (get, hi, "405 13 Received a HEADERS frame with :method \"GET\" which should be POST"),
     ];
     for (block, body, expected) in rows {

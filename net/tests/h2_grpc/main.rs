@@ -6,5 +6,7 @@ mod errors;
 mod flow;
 mod fuzz;
 mod hpack;
+mod keepalive;
 mod pair;
+mod rfc;
 mod wire;

@@ -40,7 +40,13 @@ pub fn classify(head: &RequestHead) -> CallKind {
 }
 
 pub fn config() -> server::Config {
-    server::Config { max_message_bytes: 4 << 20, max_concurrent_streams: 1000, accept_http: true, classify }
+    server::Config {
+        max_message_bytes: 4 << 20,
+        max_concurrent_streams: 1000,
+        accept_http: true,
+        keepalive: None,
+        classify,
+    }
 }
 
 /// How a call ended, with all its messages.
