@@ -11,9 +11,10 @@ use bytes::Bytes;
 
 use super::StreamId;
 use super::block_cache::BlockCache;
+use super::gzip;
 use super::head::{GRPC_CONTENT_TYPE, HeadBuilder, HeadFault, RequestHead, is_grpc};
 use super::limits::MAX_BUFFERED_REQUEST_BYTES;
-use super::message::{Assembler, PREFIX_BYTES, not_installed, prefix};
+use super::message::{Assembler, Framed, PREFIX_BYTES, Refusal, not_installed, packed_prefix, prefix};
 use super::status::{Code, Status, encode_message};
 use crate::h2::hpack::{Decoder, put_indexed, put_literal, put_literal_indexed_name};
 use crate::h2::keepalive::Rules;
@@ -64,9 +65,10 @@ pub enum Event {
     End {
         stream: StreamId,
     },
-    /// The call is gone: cancelled, or refused by this layer. Answers to it lead nowhere.
+    /// The call is gone: cancelled, or refused by this layer. Answers to it lead nowhere. `tag` is what the owner gave it.
     Reset {
         stream: StreamId,
+        tag: u64,
     },
     /// A whole request that is not gRPC, for `respond_http`.
     Http {
@@ -83,6 +85,8 @@ enum Route {
     Http,
     Refuse(u16),
     NotInstalled,
+    /// Its time was over before it came.
+    Expired,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -102,6 +106,8 @@ struct Call {
     /// The owner has had an event of this stream, so it must hear of its end.
     told: bool,
     headers_sent: bool,
+    /// The client compresses, so it is answered in kind.
+    gzip: bool,
     head: Option<Arc<RequestHead>>,
     assembler: Assembler,
     /// A unary call's message, waiting for the end of the stream.
@@ -109,6 +115,8 @@ struct Call {
     http_body: Vec<u8>,
     received_bytes: u64,
     accounted: usize,
+    /// The owner's name for the call.
+    tag: u64,
 }
 
 impl Call {
@@ -119,6 +127,8 @@ impl Call {
 
 /// `:status: 200`, `content-type: application/grpc`.
 const OK_HEAD: &[u8] = b"\x88\x0f\x10\x10application/grpc";
+/// The same with `grpc-encoding: gzip`.
+const OK_GZIP_HEAD: &[u8] = b"\x88\x0f\x10\x10application/grpc\x00\x0dgrpc-encoding\x04gzip";
 /// `grpc-status: 0`.
 const OK_TRAILERS: &[u8] = b"\x00\x0bgrpc-status\x010";
 /// Names in HPACK's static table.
@@ -188,7 +198,8 @@ impl Connection {
         calls.h2.count_work();
         calls.close_call(slot);
         let framed_len = PREFIX_BYTES + encoded_len;
-        if !calls.h2.call(slot).headers_sent && calls.h2.can_inline(slot, framed_len) {
+        let call = calls.h2.call(slot);
+        if !call.headers_sent && !call.gzip && calls.h2.can_inline(slot, framed_len) {
             let write = |out: &mut Vec<u8>| {
                 out.extend_from_slice(&prefix(encoded_len));
                 encode(out);
@@ -200,7 +211,7 @@ impl Connection {
         let mut body = Vec::with_capacity(encoded_len);
         encode(&mut body);
         assert_eq!(body.len(), encoded_len, "the announced length is the written one");
-        calls.h2.send_chunk(slot, Chunk::prefixed(prefix(encoded_len), Bytes::from(body)));
+        calls.send_body(slot, Bytes::from(body));
         calls.h2.send_end(slot, Tail::Trailers(Bytes::from_static(OK_TRAILERS)));
     }
 
@@ -220,7 +231,7 @@ impl Connection {
     pub fn send_message(&mut self, stream: StreamId, message: Bytes) {
         let Some(slot) = self.calls.unanswered(stream) else { return };
         self.calls.send_head(slot);
-        self.calls.h2.send_chunk(slot, Chunk::prefixed(prefix(message.len()), message));
+        self.calls.send_body(slot, message);
     }
 
     /// Ends a call after everything queued for it.
@@ -229,6 +240,21 @@ impl Connection {
             self.calls.h2.count_work();
             self.calls.end_with(slot, status);
         }
+    }
+
+    /// Names a call for its owner: `Event::Reset` brings the name back, `tags` lists it.
+    #[inline]
+    pub fn set_tag(&mut self, stream: StreamId, tag: u64) {
+        if let Some(slot) = self.calls.unanswered(stream) {
+            self.calls.h2.call(slot).tag = tag;
+        }
+    }
+
+    /// Names of the calls not answered yet, those without one left out.
+    pub fn tags(&self) -> impl Iterator<Item = u64> + '_ {
+        let streams = self.calls.h2.streams();
+        let unanswered = streams.open().map(|slot| &streams[slot].call).filter(|call| call.phase != Phase::Answered);
+        unanswered.map(|call| call.tag).filter(|tag| *tag != 0)
     }
 
     /// Bytes of message that would leave at once. 0 for streams that are gone.
@@ -365,7 +391,12 @@ impl Calls {
             }
         };
         self.open_call(slot, StreamId(id), head, route);
-        if end_stream { self.on_end(slot, StreamId(id)) } else { Ok(()) }
+        // A refusal answers at once, and a stream that both sides have ended is gone by now.
+        if end_stream && matches!(route, Route::Call(_) | Route::Http) {
+            self.on_end(slot, StreamId(id))
+        } else {
+            Ok(())
+        }
     }
 
     /// The request of a header block, decoded or remembered.
@@ -394,8 +425,11 @@ impl Calls {
             return Route::Refuse(405);
         }
         // Go's grpc refuses by the announced encoding, before it sees whether a message is compressed.
-        if head.encoding.as_deref().is_some_and(|e| e != "identity" && !e.is_empty()) {
+        if head.encoding.as_deref().is_some_and(|e| e != "identity" && e != gzip::NAME && !e.is_empty()) {
             return Route::NotInstalled;
+        }
+        if head.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Route::Expired;
         }
         Route::Call((self.config.classify)(head))
     }
@@ -403,6 +437,7 @@ impl Calls {
     #[inline]
     fn open_call(&mut self, slot: Slot, stream: StreamId, head: Arc<RequestHead>, route: Route) {
         let call = self.h2.call(slot);
+        call.gzip = head.encoding.as_deref() == Some(gzip::NAME);
         match route {
             Route::Call(CallKind::Unary) => call.head = Some(head),
             Route::Call(CallKind::Stream) => {
@@ -423,6 +458,7 @@ impl Calls {
                 let code = if http_status == 405 { Code::Internal } else { Code::InvalidArgument };
                 self.refuse_http(slot, http_status, &Status::new(code, text));
             }
+            Route::Expired => self.end_with(slot, &Status::deadline_exceeded()),
             Route::NotInstalled => self.end_with(slot, &not_installed(head.encoding.as_deref().unwrap_or_default())),
         }
     }
@@ -484,7 +520,16 @@ impl Calls {
                 .assembler
                 .next(data, max_bytes)
                 .map_err(|refusal| refusal.status(call.head.as_ref().and_then(|head| head.encoding.as_deref())))?;
-            let Some(message) = message else { break };
+            let Some(Framed { packed, body: message }) = message else { break };
+            let message = match packed {
+                false => message,
+                true if call.gzip => gzip::unpack(&message, max_bytes)?,
+                true => {
+                    return Err(
+                        Refusal::Compressed.status(call.head.as_ref().and_then(|head| head.encoding.as_deref()))
+                    );
+                }
+            };
             if call.phase == Phase::Stream {
                 self.events.push_back(Event::Message { stream, message });
             } else if call.message.replace(message).is_some() {
@@ -551,7 +596,7 @@ impl Calls {
             return Ok(());
         }
         if call.told {
-            self.events.push_back(Event::Reset { stream });
+            self.events.push_back(Event::Reset { stream, tag: call.tag });
         }
         // A streaming call whose answer has begun ends by a reset in the normal course of things.
         if call.headers_sent { Ok(()) } else { self.h2.count_unanswered_reset() }
@@ -582,22 +627,34 @@ impl Calls {
     }
 
     fn send_head(&mut self, slot: Slot) {
-        if !std::mem::replace(&mut self.h2.call(slot).headers_sent, true) {
-            self.h2.send_headers(slot, OK_HEAD, false);
+        let call = self.h2.call(slot);
+        let head = if call.gzip { OK_GZIP_HEAD } else { OK_HEAD };
+        if !std::mem::replace(&mut call.headers_sent, true) {
+            self.h2.send_headers(slot, head, false);
+        }
+    }
+
+    /// One message, in the encoding of the call.
+    fn send_body(&mut self, slot: Slot, body: Bytes) {
+        if self.h2.call(slot).gzip && gzip::is_worth_packing(body.len()) {
+            let packed = gzip::pack(&body);
+            self.h2.send_chunk(slot, Chunk::prefixed(packed_prefix(packed.len()), packed));
+        } else {
+            self.h2.send_chunk(slot, Chunk::prefixed(prefix(body.len()), body));
         }
     }
 
     /// Refuses a request by this layer; an owner that knows the call must forget it.
     fn refuse(&mut self, slot: Slot, stream: StreamId, status: &Status) {
         let call = self.h2.call(slot);
-        let (told, http) = (call.told, call.phase == Phase::Http);
+        let (told, http, tag) = (call.told, call.phase == Phase::Http, call.tag);
         if http {
             self.refuse_http(slot, 413, status);
         } else {
             self.end_with(slot, status);
         }
         if told {
-            self.events.push_back(Event::Reset { stream });
+            self.events.push_back(Event::Reset { stream, tag });
         }
     }
 

@@ -72,7 +72,7 @@ pub fn verdict(parts: &[Vec<u8>]) -> String {
             Event::Open { stream, .. } => format!("open {}", stream.0),
             Event::Message { stream, message } => format!("message {} {}", stream.0, message.len()),
             Event::End { stream } => format!("end {}", stream.0),
-            Event::Reset { stream } => format!("reset {}", stream.0),
+            Event::Reset { stream, .. } => format!("reset {}", stream.0),
             Event::Http { stream, body, .. } => format!("http {} {}", stream.0, body.len()),
         });
     }
