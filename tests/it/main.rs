@@ -7,6 +7,8 @@ mod full_disk;
 mod http;
 mod kv;
 mod ledger;
+mod peer;
 mod seccomp;
 mod server;
 mod tools;
+mod wire;
