@@ -178,13 +178,13 @@ impl Driver {
                 }
             }
             Event::Published => {
-                tracing::info!(local_member_id = member, "published local member to cluster through raft");
+                tracing::info!("local-member-id" = member, "published local member to cluster through raft");
             }
             Event::ClusterVersion { version, initial } => {
                 self.server.set_cluster_version(version);
                 let minor = version.strip_suffix(".0").unwrap_or(version);
                 let text = if *initial { "set initial cluster version" } else { "updated cluster version" };
-                tracing::info!(local_member_id = member, cluster_version = minor, "{text}");
+                tracing::info!("local-member-id" = member, "cluster-version" = minor, "{text}");
             }
             Event::LogSpaceShort { errno } => {
                 let error = std::io::Error::from_raw_os_error(*errno).to_string();
@@ -193,10 +193,14 @@ impl Driver {
             Event::LogFull => tracing::error!("the disk is full: writes are refused until the WAL can grow"),
             Event::LogSpaceRestored => tracing::info!("the next WAL segment is allocated; writes are taken again"),
             Event::MemberAdded { id } => {
-                tracing::info!(local_member_id = member, added_peer_id = format!("{id:x}"), "added member");
+                tracing::info!("local-member-id" = member, "added-peer-id" = format!("{id:x}"), "added member");
             }
             Event::MemberRemoved { id } => {
-                tracing::info!(local_member_id = member, removed_remote_peer_id = format!("{id:x}"), "removed member");
+                tracing::info!(
+                    "local-member-id" = member,
+                    "removed-remote-peer-id" = format!("{id:x}"),
+                    "removed member"
+                );
             }
         }
     }
