@@ -145,7 +145,10 @@ impl Core {
             _ => None,
         };
         let mono_ns = self.reactor.mono_ns();
-        let shard = self.shard.as_mut().and_then(|side| side.shard.pass_time(mono_ns));
+        let shard = self.shard.as_mut().map(|side| match side.shard.has_requests() {
+            true => mono_ns,
+            false => side.shard.pass_time(mono_ns),
+        });
         reactor::earliest(reactor::earliest(raft, drain), shard)
     }
 
@@ -284,8 +287,8 @@ impl Handler for Turn<'_> {
         self.shard().received(conn, bytes);
     }
 
-    fn closed(&mut self, conn: ConnId, _error: Option<i32>) {
-        self.shard().closed(conn);
+    fn closed(&mut self, conn: ConnId, error: Option<i32>) {
+        self.shard().closed(conn, error);
     }
 
     fn sent(&mut self, conn: ConnId, buf: Vec<u8>, result: Result<(), i32>) {

@@ -3,6 +3,7 @@
 mod boot;
 mod crash;
 mod fallback;
+mod hostile;
 mod http;
 mod kv;
 mod ledger;
