@@ -6,7 +6,7 @@ use super::{CALLS_WAITING_MAX, Shard};
 use crate::api::error::Error;
 use crate::api::kv::Response;
 use crate::api::method::{Found, Method, find};
-use crate::api::{cluster, health, kv, maintenance};
+use crate::api::{cluster, health, kv, maintenance, wire};
 use crate::exchange::{FromRaft, ToRaft};
 use crate::ops::metrics::Op;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -102,6 +102,7 @@ impl Shard {
             Method::Compact => self.compact(conn, call, message),
             Method::MemberList => self.member_list(conn, call, message),
             Method::Status => self.status(conn, call),
+            Method::HashKv => self.hash_kv(conn, call, message),
             Method::Alarm => self.alarm(conn, call, message),
             Method::HealthCheck => self.health_check(conn, call, message),
         };
@@ -111,7 +112,7 @@ impl Shard {
     }
 
     fn range(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let request = RangeRequest::decode(message).map_err(unreadable)?;
+        let request: RangeRequest = wire::read(&wire::RANGE, message)?;
         kv::check_range(&request)?;
         if request.serializable || self.published.read_gate_open() {
             return self.answer_range(conn, call, &request);
@@ -131,7 +132,7 @@ impl Shard {
     }
 
     fn put(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let (entry, Logged::Put(request)) = self.entry(field::PUT, &message)? else {
+        let (entry, Logged::Put(request)) = self.entry(field::PUT, &wire::for_log(&wire::PUT, message)?)? else {
             unreachable!("a put was wrapped")
         };
         kv::check_put(&request)?;
@@ -139,7 +140,9 @@ impl Shard {
     }
 
     fn delete_range(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let (entry, Logged::DeleteRange(request)) = self.entry(field::DELETE_RANGE, &message)? else {
+        let (entry, Logged::DeleteRange(request)) =
+            self.entry(field::DELETE_RANGE, &wire::for_log(&wire::DELETE_RANGE, message)?)?
+        else {
             unreachable!("a delete was wrapped")
         };
         kv::check_delete_range(&request)?;
@@ -147,7 +150,7 @@ impl Shard {
     }
 
     fn txn(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let (entry, Logged::Txn(request)) = self.entry(field::TXN, &message)? else {
+        let (entry, Logged::Txn(request)) = self.entry(field::TXN, &wire::for_log(&wire::TXN, message)?)? else {
             unreachable!("a txn was wrapped")
         };
         kv::check_txn(&request, self.settings.max_txn_ops)?;
@@ -167,7 +170,7 @@ impl Shard {
     }
 
     fn compact(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let (entry, _) = self.entry(field::COMPACTION, &message)?;
+        let (entry, _) = self.entry(field::COMPACTION, &wire::for_log(&wire::COMPACTION, message)?)?;
         self.propose(conn, call, entry)
     }
 
@@ -287,7 +290,7 @@ impl Shard {
         self.respond(conn, call, answer.outcome.encoded_len(&header), |out| answer.outcome.encode(&header, out));
     }
 
-    fn answer_message(&mut self, conn: &mut Conn, call: Call, message: &impl Message) {
+    pub(super) fn answer_message(&mut self, conn: &mut Conn, call: Call, message: &impl Message) {
         self.respond(conn, call, message.encoded_len(), |out| {
             message.encode(out).expect("a vector takes everything");
         });
@@ -319,7 +322,7 @@ impl Shard {
         }
     }
 
-    fn header(&self, revision: i64) -> ResponseHeader {
+    pub(super) fn header(&self, revision: i64) -> ResponseHeader {
         let identity = &self.published.identity;
         ResponseHeader {
             cluster_id: identity.cluster_id,
@@ -339,7 +342,7 @@ fn op_of(method: Method) -> Option<Op> {
         Method::Txn => Some(Op::Txn),
         Method::Compact => Some(Op::Compaction),
         Method::Alarm => Some(Op::Alarm),
-        Method::MemberList | Method::Status | Method::HealthCheck => None,
+        Method::MemberList | Method::Status | Method::HashKv | Method::HealthCheck => None,
     }
 }
 

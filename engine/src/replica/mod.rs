@@ -48,6 +48,7 @@ pub struct Config {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once; a box would cost an allocation per message")]
 pub enum Input {
     /// Nothing but the time: call when `deadline_ns` has passed.
     Tick,
@@ -76,6 +77,7 @@ pub enum Input {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once; a box would cost an allocation per message")]
 pub enum Effect {
     File {
         id: OpId,
