@@ -70,6 +70,19 @@ pub const WAL_TAIL_STRETCHES_MAX: usize = 64;
 /// Capacity in bytes that the encoder keeps for the next batch after a larger backlog was written out.
 pub const WAL_BATCH_KEEP_BYTES: usize = 2 * WAL_BATCH_BYTES_MAX;
 
+/// Bytes at the end of a segment that are kept for raft's own records (a new leader's empty entry, hard states, publish,
+/// conf changes) while there is no next segment: with 150 bytes a record that is some 400 of them, more than the elections
+/// of a bad hour. Segments of tests keep the share below.
+pub const WAL_RESERVE_BYTES: u64 = 64 << 10;
+
+/// Largest share (1/n) of a segment that the reserve takes.
+pub const WAL_RESERVE_SHARE: u64 = 8;
+
+/// Bytes that an entry may take in the log beside its payload: frame, checksum, padding, term and index (70), and the hard
+/// state that goes with its batch (50). Counted high: what is let in must fit.
+pub const WAL_ENTRY_OVERHEAD_BYTES: u64 = 128;
+
+const _: () = assert!(WAL_RESERVE_BYTES * WAL_RESERVE_SHARE <= WAL_SEGMENT_BYTES);
 const _: () = assert!(WAL_SEGMENT_BYTES.is_multiple_of(WAL_BLOCK_BYTES as u64));
 const _: () = assert!(WAL_BATCH_BYTES_MAX.is_multiple_of(WAL_BLOCK_BYTES));
 const _: () = assert!(WAL_ZERO_PIECE_BYTES.is_multiple_of(WAL_BLOCK_BYTES));

@@ -361,6 +361,7 @@ fn failure_of(error: replica::Error) -> Failure {
     match error {
         replica::Error::Apply(error) => Error::from(error).into(),
         replica::Error::TooManyRequests => too_many_requests(),
+        replica::Error::NoSpace => Error::NoSpace.into(),
         replica::Error::Timeout => Error::Timeout.into(),
         replica::Error::LeaderChanged => Error::LeaderChanged.into(),
         replica::Error::Stopped => Error::Stopped.into(),
