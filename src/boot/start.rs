@@ -333,6 +333,18 @@ fn assign(plan: &Plan, driver: Driver, shards: Vec<Shard>, wakers: &[Waker]) -> 
     roles
 }
 
+/// A thread that panics takes the process with it, whatever the build's panic setting: the others would go on serving, or
+/// wait for it for ever.
+struct EndsWithPanic;
+
+impl Drop for EndsWithPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 fn run_thread(
     row: &ThreadPlan,
     kind: reactor::Kind,
@@ -342,6 +354,7 @@ fn run_thread(
     lifecycle: Arc<Lifecycle>,
     failing: &AtomicBool,
 ) {
+    let _guard = EndsWithPanic;
     if let Some(cpu) = row.cpu
         && let Err(error) = tuning::pin::pin_current_thread(cpu)
     {

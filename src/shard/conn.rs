@@ -24,6 +24,10 @@ pub(super) struct Conn {
     pub(super) dirty: bool,
     /// Receiving is stopped because the peer does not read its answers.
     pub(super) paused: bool,
+    /// Requests have arrived that are not looked at before more answers have left.
+    pub(super) held_back: bool,
+    /// The peer has said everything; it may still be reading.
+    pub(super) ended: bool,
     /// The send buffer while no send is under way; its capacity is reused.
     pub(super) spare: Vec<u8>,
 }
@@ -31,7 +35,17 @@ pub(super) struct Conn {
 impl Conn {
     pub(super) fn new(id: ConnId) -> Self {
         let protocol = Protocol::Unknown(Vec::new());
-        Self { id, protocol, sending: false, broken: false, dirty: false, paused: false, spare: Vec::new() }
+        Self {
+            id,
+            protocol,
+            sending: false,
+            broken: false,
+            dirty: false,
+            paused: false,
+            held_back: false,
+            ended: false,
+            spare: Vec::new(),
+        }
     }
 
     pub(super) fn receive(&mut self, bytes: &[u8], settings: &Settings, now_ms: u64) {
@@ -82,12 +96,12 @@ impl Conn {
         }
     }
 
-    /// Nothing more will be said or heard on it.
+    /// Nothing more will be said or heard on it, once its output is sent.
     pub(super) fn is_done(&self) -> bool {
         match &self.protocol {
-            Protocol::Unknown(_) => false,
-            Protocol::Grpc(connection) => connection.should_close(),
-            Protocol::Web(connection) => connection.should_close(),
+            Protocol::Unknown(_) => self.ended,
+            Protocol::Grpc(connection) => connection.should_close() || self.ended,
+            Protocol::Web(connection) => connection.should_close() || (self.ended && !connection.owes_answer()),
         }
     }
 

@@ -24,6 +24,13 @@ use prost::Message;
 /// (math.MaxInt32).
 const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
 
+/// Bytes of answers waiting on one connection above which its further requests wait too: a client that asks and does not
+/// read must not collect the store in our memory. Far above what a reading client lets pile up.
+const ANSWERS_QUEUED_BYTES_MAX: usize = 64 << 20;
+
+/// Requests that wait so on one connection, count; further ones are answered "too many requests".
+const CALLS_HELD_BACK_MAX: usize = 4096;
+
 /// Fields of InternalRaftRequest, from the message table.
 mod field {
     pub const PUT: u32 = 4;
@@ -45,8 +52,16 @@ impl Shard {
     pub(super) fn serve_grpc(&mut self, conn: &mut Conn) {
         loop {
             let Protocol::Grpc(grpc) = &mut conn.protocol else { return };
+            let full = grpc.queued_bytes() >= ANSWERS_QUEUED_BYTES_MAX;
+            conn.held_back = full && grpc.events_waiting() > 0;
+            if full && grpc.events_waiting() <= CALLS_HELD_BACK_MAX {
+                return;
+            }
             match grpc.poll_event() {
                 None => return,
+                Some(Event::Unary { stream, .. } | Event::Http { stream, .. }) if full => {
+                    grpc.respond_error(stream, &too_many_requests().status());
+                }
                 Some(Event::Unary { stream, head, message }) => self.call(conn, stream, &head, message),
                 Some(Event::Http { stream, head, .. }) => self.serve_page_h2(conn, stream, &head),
                 Some(Event::Reset { tag, .. }) => self.waiting.abandon(tag),

@@ -4,6 +4,7 @@ mod boot;
 mod crash;
 mod fallback;
 mod full_disk;
+mod hostile;
 mod http;
 mod kv;
 mod ledger;

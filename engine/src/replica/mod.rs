@@ -210,7 +210,6 @@ pub struct Replica {
     stopping: bool,
     /// The log is being closed: nothing more may go into it.
     closing: bool,
-    /// When to look again after a disk without room for the next log segment.
     /// Failed or stopped: nothing goes in or comes out any more.
     halted: bool,
 }

@@ -190,6 +190,11 @@ impl Connection {
         self.calls.events.pop_front()
     }
 
+    /// Events not polled yet.
+    pub fn events_waiting(&self) -> usize {
+        self.calls.events.len()
+    }
+
     /// Answers a unary call: headers, one message of `encoded_len` bytes that `encode` appends, status OK.
     #[inline]
     pub fn respond_unary(&mut self, stream: StreamId, encoded_len: usize, encode: impl FnOnce(&mut Vec<u8>)) {

@@ -284,6 +284,11 @@ impl Connection {
         is_between && self.unanswered_requests() == 0 && !self.has_output()
     }
 
+    /// Requests have come whose answers are not written yet.
+    pub fn owes_answer(&self) -> bool {
+        self.unanswered_requests() > 0
+    }
+
     /// Bytes held for this client: unread input, requests not answered, answers not sent.
     pub fn buffered_bytes(&self) -> usize {
         let body = if let State::Body { request, body, .. } = &self.state { request.bytes() + body.len() } else { 0 };
