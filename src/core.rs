@@ -4,6 +4,7 @@
 use crate::driver::{Driver, Flow};
 use crate::exchange::{FromRaft, ToRaft};
 use crate::mailbox::{Receiver, Sender};
+use crate::ops::notify::{State, notify};
 use crate::reactor::{self, AnyReactor, ConnId, Handler, ListenerId, Reactor, Waker};
 use crate::shard::Shard;
 use engine::disk::AlignedBuf;
@@ -83,6 +84,8 @@ pub struct Core {
     raft: Option<RaftSide>,
     lifecycle: Arc<Lifecycle>,
     ending: Ending,
+    /// The shard has a long computation under way: turns do not wait.
+    scanning: bool,
 }
 
 /// How far this thread is with its end.
@@ -104,7 +107,7 @@ impl Core {
         raft: Option<RaftSide>,
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
-        Self { reactor, shard, raft, lifecycle, ending: Ending::No }
+        Self { reactor, shard, raft, lifecycle, ending: Ending::No, scanning: false }
     }
 
     /// Runs until the orderly end (Ok) or until the member must not go on (what happened).
@@ -121,11 +124,13 @@ impl Core {
             if let Some(side) = &mut self.shard {
                 if side.shard.open_when_ready(&mut self.reactor) && side.lane == 0 {
                     tracing::info!("ready to serve client requests");
+                    notify(State::Ready);
                     tracing::info!(
                         traffic = "grpc+http",
                         "serving client traffic insecurely; this is strongly discouraged!"
                     );
                 }
+                self.scanning = side.shard.scan_on();
                 side.shard.flush(&mut self.reactor);
             }
             if self.lifecycle.is_stopping() && self.end_step() {
@@ -145,6 +150,9 @@ impl Core {
             _ => None,
         };
         let mono_ns = self.reactor.mono_ns();
+        if self.scanning {
+            return Some(mono_ns);
+        }
         let shard = self.shard.as_mut().and_then(|side| side.shard.pass_time(mono_ns));
         reactor::earliest(reactor::earliest(raft, drain), shard)
     }

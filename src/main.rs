@@ -2,7 +2,7 @@
 
 use etcd_uring::boot::start::start;
 use etcd_uring::config::{self, Config};
-use etcd_uring::ops::log;
+use etcd_uring::ops::{log, notify};
 use etcd_uring::signals;
 use std::io::Write;
 use std::process::ExitCode;
@@ -40,6 +40,7 @@ fn serve(config: &Config) -> Result<(), String> {
         let _ = std::io::stderr().write_all(banner.as_bytes());
     }
     let signal = signals::wait().map_err(|e| format!("cannot wait for signals: {e}"))?;
+    notify::notify(notify::State::Stopping);
     tracing::info!(signal = signals::describe(signal), "received signal; shutting down");
     let (name, data_dir) = (&config.name, config.data_dir.display().to_string());
     tracing::info!(name, data_dir, "closing etcd server");

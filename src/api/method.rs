@@ -15,6 +15,7 @@ pub enum Method {
     MemberList,
     Status,
     Alarm,
+    HashKv,
     HealthCheck,
 }
 
@@ -27,6 +28,7 @@ const SERVED: &[(&str, Method)] = &[
     ("/etcdserverpb.KV/Compact", Method::Compact),
     ("/etcdserverpb.Maintenance/Status", Method::Status),
     ("/etcdserverpb.Maintenance/Alarm", Method::Alarm),
+    ("/etcdserverpb.Maintenance/HashKV", Method::HashKv),
     ("/etcdserverpb.Cluster/MemberList", Method::MemberList),
     ("/grpc.health.v1.Health/Check", Method::HealthCheck),
 ];

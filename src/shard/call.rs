@@ -1,6 +1,7 @@
 //! A call between its request and its answer.
 
 use crate::api::error::Error;
+use crate::api::wire::Unread;
 use crate::ops::metrics::{MethodId, Op};
 use crate::reactor::ConnId;
 use engine::pb::etcdserverpb::{AlarmRequest, RangeRequest, TxnRequest};
@@ -65,8 +66,16 @@ impl Failure {
     }
 }
 
-/// A request that is not the message its method takes: Go's text for it.
-pub(super) fn unreadable(error: prost::DecodeError) -> Failure {
-    let text = format!("grpc: error unmarshalling request: {error}");
-    Failure::Status(net::grpc::Code::Internal, text.into())
+/// A request that is not the message its method takes.
+pub(super) fn unreadable(_: prost::DecodeError) -> Failure {
+    Unread::Malformed.into()
+}
+
+impl From<Unread> for Failure {
+    fn from(unread: Unread) -> Self {
+        match unread.error() {
+            Some(error) => error.into(),
+            None => Self::Status(net::grpc::Code::Internal, Unread::MALFORMED_TEXT.into()),
+        }
+    }
 }

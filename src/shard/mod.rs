@@ -4,6 +4,7 @@
 
 mod call;
 mod conn;
+mod hash;
 mod router;
 pub mod web;
 
@@ -14,6 +15,7 @@ use crate::reactor::{ConnId, ListenerId, Reactor, mono_ns};
 use conn::{Conn, Protocol};
 use engine::apply::mvcc::Reader;
 use engine::request_id::{IdMap, RequestIds};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -50,6 +52,8 @@ pub struct Shard {
     /// Calls that wait for an answer of the raft role, by request id.
     waiting: IdMap<call::Waiting>,
     outbox: Vec<ToRaft>,
+    /// Hashes of the store being computed, a stretch per turn.
+    scans: VecDeque<hash::Scan>,
     /// When the bytes or the answer in hand came, on the `mono_ns` clock: one look at it serves everything they bring.
     now_ns: u64,
     /// Connections with something to send, or to close, at the end of this turn.
@@ -82,6 +86,7 @@ impl Shard {
             conns: IdMap::default(),
             waiting: IdMap::default(),
             outbox: Vec::new(),
+            scans: VecDeque::new(),
             now_ns: 0,
             dirty: Vec::new(),
             gone: Vec::new(),

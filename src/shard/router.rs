@@ -6,23 +6,23 @@ use super::{CALLS_WAITING_MAX, Shard};
 use crate::api::error::Error;
 use crate::api::kv::Response;
 use crate::api::method::{Found, Method, find};
-use crate::api::{cluster, health, kv, maintenance};
+use crate::api::{cluster, health, kv, maintenance, wire};
 use crate::exchange::{FromRaft, ToRaft};
 use crate::ops::metrics::Op;
 use bytes::{BufMut, Bytes, BytesMut};
 use engine::apply::kv::{Answer, Outcome, is_read_only, is_serializable, read_txn};
+use engine::pb::etcdserverpb::internal_raft_request::Request as Logged;
 use engine::pb::etcdserverpb::{
-    AlarmRequest, CompactionRequest, DeleteRangeRequest, MemberListRequest, PutRequest, RangeRequest, ResponseHeader,
-    TxnRequest,
+    AlarmRequest, InternalRaftRequest, MemberListRequest, RangeRequest, ResponseHeader, TxnRequest,
 };
 use engine::replica;
 use net::grpc::server::Event;
 use net::grpc::{Code, RequestHead, StreamId};
 use prost::Message;
 
-/// Most bytes of rows one answer holds: above it the range is refused, so that no request can hold the store twice in
-/// memory. Go's own limit for a message it receives is of this order (math.MaxInt32).
-const RANGE_BYTES_MAX: usize = i32::MAX as usize;
+/// Most bytes of one answer: above it the call is refused before anything is encoded. Go's own limit for a message
+/// (math.MaxInt32).
+const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
 
 /// Fields of InternalRaftRequest, from the message table.
 mod field {
@@ -34,6 +34,12 @@ mod field {
 }
 
 type Handled = Result<(), Failure>;
+
+/// What is to be logged: an encoded InternalRaftRequest and the id in it.
+struct Entry {
+    id: u64,
+    payload: Bytes,
+}
 
 impl Shard {
     pub(super) fn serve_grpc(&mut self, conn: &mut Conn) {
@@ -81,6 +87,7 @@ impl Shard {
             Method::Compact => self.compact(conn, call, message),
             Method::MemberList => self.member_list(conn, call, message),
             Method::Status => self.status(conn, call),
+            Method::HashKv => self.hash_kv(conn, call, message),
             Method::Alarm => self.alarm(conn, call, message),
             Method::HealthCheck => self.health_check(conn, call, message),
         };
@@ -90,7 +97,7 @@ impl Shard {
     }
 
     fn range(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let request = RangeRequest::decode(message).map_err(unreadable)?;
+        let request: RangeRequest = wire::read(&wire::RANGE, message)?;
         kv::check_range(&request)?;
         if request.serializable || self.published.read_gate_open() {
             return self.answer_range(conn, call, &request);
@@ -99,10 +106,9 @@ impl Shard {
     }
 
     fn answer_range(&mut self, conn: &mut Conn, call: Call, request: &RangeRequest) -> Handled {
-        let result = self.reader.range(request, RANGE_BYTES_MAX).map_err(Error::from)?;
+        let result = self.reader.range(request, ANSWER_BYTES_MAX).map_err(Error::from)?;
         if result.cut {
-            let text = "trying to send message larger than max (the range holds more than 2147483647 bytes)";
-            return Err(Failure::Status(Code::ResourceExhausted, text.into()));
+            return Err(too_large("more"));
         }
         self.probe.ranges.add(1);
         let header = self.header(result.revision);
@@ -111,22 +117,30 @@ impl Shard {
     }
 
     fn put(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let request = PutRequest::decode(message.clone()).map_err(unreadable)?;
+        let (entry, Logged::Put(request)) = self.entry(field::PUT, &wire::for_log(&wire::PUT, message)?)? else {
+            unreachable!("a put was wrapped")
+        };
         kv::check_put(&request)?;
-        self.propose(conn, call, field::PUT, &message)
+        self.propose(conn, call, entry)
     }
 
     fn delete_range(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let request = DeleteRangeRequest::decode(message.clone()).map_err(unreadable)?;
+        let (entry, Logged::DeleteRange(request)) =
+            self.entry(field::DELETE_RANGE, &wire::for_log(&wire::DELETE_RANGE, message)?)?
+        else {
+            unreachable!("a delete was wrapped")
+        };
         kv::check_delete_range(&request)?;
-        self.propose(conn, call, field::DELETE_RANGE, &message)
+        self.propose(conn, call, entry)
     }
 
     fn txn(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let request = TxnRequest::decode(message.clone()).map_err(unreadable)?;
+        let (entry, Logged::Txn(request)) = self.entry(field::TXN, &wire::for_log(&wire::TXN, message)?)? else {
+            unreachable!("a txn was wrapped")
+        };
         kv::check_txn(&request, self.settings.max_txn_ops)?;
         if !is_read_only(&request) {
-            return self.propose(conn, call, field::TXN, &message);
+            return self.propose(conn, call, entry);
         }
         if is_serializable(&request) || self.published.read_gate_open() {
             return self.answer_read_txn(conn, call, &request);
@@ -141,8 +155,8 @@ impl Shard {
     }
 
     fn compact(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        CompactionRequest::decode(message.clone()).map_err(unreadable)?;
-        self.propose(conn, call, field::COMPACTION, &message)
+        let (entry, _) = self.entry(field::COMPACTION, &wire::for_log(&wire::COMPACTION, message)?)?;
+        self.propose(conn, call, entry)
     }
 
     fn member_list(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
@@ -187,17 +201,24 @@ impl Shard {
         Ok(())
     }
 
-    /// Wraps the request's own bytes into a log entry's payload and hands it to the raft role: nothing is encoded twice, and
-    /// what is logged is what the client sent.
-    fn propose(&mut self, conn: &mut Conn, call: Call, field: u32, message: &[u8]) -> Handled {
-        self.check_room()?;
+    /// Wraps the request's own bytes into a log entry's payload and decodes it from there: nothing is encoded twice, what is
+    /// logged is what the client sent, and nothing is logged that apply could not read. A bare request may be nested as deep
+    /// as can be read at all; with the wrapper around it, it is one level deeper, and would end every member for good.
+    fn entry(&mut self, field: u32, message: &[u8]) -> Result<(Entry, Logged), Failure> {
         let id = self.ids.next_id();
-        let request = wrap(field, message, id);
-        if request.len() > self.settings.max_request_bytes {
+        let payload = wrap(field, message, id);
+        let wrapped = InternalRaftRequest::decode(payload.clone()).map_err(unreadable)?;
+        Ok((Entry { id, payload }, wrapped.request.expect("the field of a request was written")))
+    }
+
+    fn propose(&mut self, conn: &mut Conn, call: Call, entry: Entry) -> Handled {
+        self.check_room()?;
+        let Entry { id, payload } = entry;
+        if payload.len() > self.settings.max_request_bytes {
             return Err(Error::RequestTooLarge.into());
         }
         self.waiting.insert(id, Waiting { conn: conn.id, kind: Kind::Proposal(call) });
-        self.outbox.push(ToRaft::Propose { id, request });
+        self.outbox.push(ToRaft::Propose { id, request: payload });
         Ok(())
     }
 
@@ -254,13 +275,16 @@ impl Shard {
         self.respond(conn, call, answer.outcome.encoded_len(&header), |out| answer.outcome.encode(&header, out));
     }
 
-    fn answer_message(&mut self, conn: &mut Conn, call: Call, message: &impl Message) {
+    pub(super) fn answer_message(&mut self, conn: &mut Conn, call: Call, message: &impl Message) {
         self.respond(conn, call, message.encoded_len(), |out| {
             message.encode(out).expect("a vector takes everything");
         });
     }
 
     fn respond(&mut self, conn: &mut Conn, call: Call, len: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        if len > ANSWER_BYTES_MAX {
+            return self.refuse(conn, call, too_large(&len.to_string()));
+        }
         let Protocol::Grpc(grpc) = &mut conn.protocol else { return };
         grpc.respond_unary(call.stream, len, encode);
         let probe = self.probe.method(call.method);
@@ -283,7 +307,7 @@ impl Shard {
         }
     }
 
-    fn header(&self, revision: i64) -> ResponseHeader {
+    pub(super) fn header(&self, revision: i64) -> ResponseHeader {
         let identity = &self.published.identity;
         ResponseHeader {
             cluster_id: identity.cluster_id,
@@ -303,7 +327,7 @@ fn op_of(method: Method) -> Option<Op> {
         Method::Txn => Some(Op::Txn),
         Method::Compact => Some(Op::Compaction),
         Method::Alarm => Some(Op::Alarm),
-        Method::MemberList | Method::Status | Method::HealthCheck => None,
+        Method::MemberList | Method::Status | Method::HashKv | Method::HealthCheck => None,
     }
 }
 
@@ -312,10 +336,17 @@ fn too_many_requests() -> Failure {
     Error::TooManyRequests.into()
 }
 
+/// Go's text for an answer that no client would take.
+fn too_large(len: &str) -> Failure {
+    let text = format!("grpc: trying to send message larger than max ({len} vs. {ANSWER_BYTES_MAX})");
+    Failure::Status(Code::ResourceExhausted, text.into())
+}
+
 fn failure_of(error: replica::Error) -> Failure {
     match error {
         replica::Error::Apply(error) => Error::from(error).into(),
         replica::Error::TooManyRequests => too_many_requests(),
+        replica::Error::NoSpace => Error::NoSpace.into(),
         replica::Error::Timeout => Error::Timeout.into(),
         replica::Error::LeaderChanged => Error::LeaderChanged.into(),
         replica::Error::Stopped => Error::Stopped.into(),
@@ -339,7 +370,7 @@ fn wrap(field: u32, message: &[u8], id: u64) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::pb::etcdserverpb::{InternalRaftRequest, RequestHeader, internal_raft_request};
+    use engine::pb::etcdserverpb::{PutRequest, RequestHeader};
 
     #[test]
     fn wrapping_is_encoding() {
@@ -347,7 +378,7 @@ mod tests {
             let put = PutRequest { key: "foo".into(), value: vec![7; 300].into(), ..Default::default() };
             let whole = InternalRaftRequest {
                 header: Some(RequestHeader { id, ..Default::default() }),
-                request: Some(internal_raft_request::Request::Put(put.clone())),
+                request: Some(Logged::Put(put.clone())),
                 ..Default::default()
             };
             assert_eq!(wrap(field::PUT, &put.encode_to_vec(), id), whole.encode_to_vec());

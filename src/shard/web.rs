@@ -156,7 +156,13 @@ impl Shard {
     }
 
     fn facts(&self) -> Facts {
-        Facts { has_leader: self.published.leader() != 0, is_learner: self.published.is_learner(), ..Facts::default() }
+        Facts {
+            has_leader: self.published.leader() != 0,
+            is_learner: self.published.is_learner(),
+            log_full: self.published.log_full(),
+            disk_stalled: self.published.disk_stalled(),
+            ..Facts::default()
+        }
     }
 
     /// etcd's probes read a key that need not exist.

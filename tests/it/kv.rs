@@ -27,6 +27,8 @@ fn put_get_delete_compact_under_every_plan() {
         let error = client.range(&old, deadline).unwrap_err();
         assert_eq!(error.message, "etcdserver: mvcc: required revision has been compacted");
         assert_eq!(client.range(&all, deadline).unwrap().count, 7);
+        let hash = client.hash_kv(0, deadline).unwrap();
+        assert_eq!((hash.hash_revision, hash.compact_revision), (revision, revision));
     }
 }
 

@@ -36,11 +36,6 @@ impl Ledger {
     }
 
     /// Puts as fast as answers come until the server is gone.
-    pub fn write_until_broken(&self, writer: usize, server_endpoint: &Server) {
-        let mut client = server_endpoint.client();
-        self.write_with(writer, &mut client);
-    }
-
     pub fn write_with(&self, writer: usize, client: &mut etcd_uring::client::Client) {
         loop {
             let number = {

@@ -5,6 +5,7 @@ mod boot;
 mod crash;
 mod ctl;
 mod fallback;
+mod full_disk;
 mod http;
 mod kv;
 mod ledger;

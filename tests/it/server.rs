@@ -22,11 +22,13 @@ pub struct Setup {
     pub flags: Vec<String>,
     /// Starts it under a seccomp filter that denies `io_uring_setup`, as containers do by default.
     pub deny_io_uring: bool,
+    /// Mounts a small disk on `disk` in its directory, which no other process sees.
+    pub small_disk: bool,
 }
 
 impl Setup {
     pub fn with(flags: &[&str]) -> Self {
-        Self { flags: flags.iter().map(|f| (*f).to_owned()).collect(), deny_io_uring: false }
+        Self { flags: flags.iter().map(|f| (*f).to_owned()).collect(), ..Self::default() }
     }
 }
 
@@ -123,6 +125,9 @@ impl Server {
         command.args(&setup.flags).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         if setup.deny_io_uring {
             seccomp::deny_io_uring(&mut command);
+        }
+        if setup.small_disk {
+            crate::full_disk::give_small_disk(&mut command, &dir.join("disk"));
         }
         let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         Self { child, client_port, peer_port, dir: dir.to_owned(), setup, log_path }

@@ -946,13 +946,48 @@ pub struct RequestHeader {
     pub auth_revision: u64,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
+/// Encoded and decoded in `request_op`: transactions nest.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestOp {
-    #[prost(oneof = "request_op::Request", tags = "1, 2, 3, 4")]
     pub request: Option<request_op::Request>,
 }
 
 pub mod request_op {
+    use prost::bytes::{Buf, BufMut};
+    use prost::encoding::{DecodeContext, WireType, skip_field};
+
+    /// By hand for one reason: prost stops at a depth of 100 messages, and etcd takes nested transactions deeper than that.
+    /// A request that a server reads and then cannot read inside its log entry would end every member for good. So each
+    /// operation starts counting anew, and who decodes bytes from outside checks the depth first.
+    impl prost::Message for super::RequestOp {
+        fn encode_raw(&self, buf: &mut impl BufMut) {
+            if let Some(request) = &self.request {
+                request.encode(buf);
+            }
+        }
+
+        fn merge_field(
+            &mut self,
+            tag: u32,
+            wire_type: WireType,
+            buf: &mut impl Buf,
+            ctx: DecodeContext,
+        ) -> Result<(), prost::DecodeError> {
+            match tag {
+                1..=4 => Request::merge(&mut self.request, tag, wire_type, buf, DecodeContext::default()),
+                _ => skip_field(wire_type, tag, buf, ctx),
+            }
+        }
+
+        fn encoded_len(&self) -> usize {
+            self.request.as_ref().map_or(0, Request::encoded_len)
+        }
+
+        fn clear(&mut self) {
+            self.request = None;
+        }
+    }
+
     #[derive(Clone, PartialEq, prost::Oneof)]
     pub enum Request {
         #[prost(message, tag = "1")]

@@ -44,7 +44,7 @@ impl Model {
         self.revision + i64::from(self.sub > 0)
     }
 
-    fn last_at<'a>(versions: &'a [Version], revision: i64) -> Option<&'a Version> {
+    fn last_at(versions: &[Version], revision: i64) -> Option<&Version> {
         versions.iter().rev().find(|version| version.main <= revision)
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use engine::apply::kv::{self, Answer, Context, Error, Outcome, TxnOutcome};
-use engine::apply::mvcc::{Keys, Kv, LeaseChange, Projection, RangeResult, Store};
+use engine::apply::mvcc::{Keys, Kv, LeaseChange, Projection, RangeResult, RowKey, Store};
 use engine::pb::etcdserverpb::compare::TargetUnion;
 use engine::pb::etcdserverpb::request_op::Request;
 use engine::pb::etcdserverpb::*;
@@ -140,19 +140,60 @@ fn compaction() {
     assert_eq!(b.keys(at(-9)), "b 1", "a negative revision is the newest, compacted or not");
 }
 
-#[test]
-fn a_tombstone_at_the_compacted_revision_stays_until_the_next_compaction() {
+/// Puts `a` at 2, deletes it at 3, puts `b` at 4.
+fn short_life() -> Bench {
     let mut b = Bench::default();
     b.put("a", "1");
     b.delete("a", "");
     b.put("b", "1");
+    b
+}
+
+fn finish_compaction(b: &mut Bench) -> Vec<(i64, bool)> {
+    let mut dropped = vec![];
+    while !b.store.compact_step_reporting(10, &mut dropped) {}
+    let parse = |row: &RowKey| RowKey::parse(row.as_bytes()).map(|(main, _, tombstone)| (main, tombstone));
+    dropped.iter().map(|row| parse(row).expect("a row key")).collect()
+}
+
+#[test]
+fn a_tombstone_at_the_compacted_revision_stays_until_the_next_compaction() {
+    let mut b = short_life();
     b.store.compact(3).expect("compacts");
-    while !b.store.compact_step(10) {}
-    let rows = |b: &Bench| b.store.view().rows(3).map(|row| (row.main(), row.is_tombstone())).collect::<Vec<_>>();
-    assert_eq!(rows(&b), [(3, true), (4, false)], "a watcher may start here");
+    assert_eq!(finish_compaction(&mut b), [(2, false)], "a watcher may start at the tombstone");
+    assert_eq!(b.store.census().index_keys, 2);
     b.store.compact(4).expect("compacts");
-    while !b.store.compact_step(10) {}
+    assert_eq!(finish_compaction(&mut b), [(3, true)]);
     assert_eq!(b.store.census().index_keys, 1);
+}
+
+#[test]
+fn a_compaction_may_overtake_another_anywhere() {
+    for steps in 0..12 {
+        let mut b = short_life();
+        b.store.compact(3).expect("compacts");
+        let mut dropped = vec![];
+        for _ in 0..steps {
+            b.store.compact_step_reporting(1, &mut dropped);
+        }
+        b.store.compact(4).expect("compacts");
+        let rest = finish_compaction(&mut b);
+        assert_eq!((dropped.len() + rest.len(), b.store.census().index_keys), (2, 1), "after {steps} steps");
+    }
+}
+
+#[test]
+fn a_tombstone_alone_counts_as_kept_for_the_hash_of_its_compaction() {
+    let mut b = Bench::default();
+    b.put("a", "1");
+    b.store.compact(2).expect("compacts");
+    finish_compaction(&mut b);
+    b.delete("a", "");
+    b.store.compact(3).expect("compacts");
+    finish_compaction(&mut b);
+    let hash = b.store.view().hash_kv(3).expect("remembered");
+    let row = b"key\0\0\0\0\0\0\0\x03_\0\0\0\0\0\0\0\0t\x0a\x01a";
+    assert_eq!((hash.hash, hash.compact_revision), (crc32c::crc32c(row), 2), "the row at 2 is not kept");
 }
 
 #[test]

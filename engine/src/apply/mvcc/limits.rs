@@ -1,15 +1,12 @@
 //! Named limits of the store: each with its unit and its reason.
 
-/// Entries of a full index leaf, count. A leaf is plain data (24 bytes an entry), so copying one costs a memcpy of
-/// 768 bytes; larger leaves make every first touch after a publish dearer, smaller ones make the tree deeper.
-pub const LEAF_ENTRIES_MAX: usize = 32;
+/// Entries of a full index leaf, count. A leaf is plain words (24 bytes an entry), so copying one costs a memcpy of at most
+/// 1.5 KiB. Measured against 32 and 48: less memory a key and faster lookups at 1 M keys, no dearer updates.
+pub const LEAF_ENTRIES_MAX: usize = 64;
 
 /// Children of a full inner index node, count. Copying an inner node touches the reference count of every child,
 /// which is a cache miss each: hence much less than a leaf holds.
 pub const INNER_CHILDREN_MAX: usize = 16;
-
-/// Free slots added to a full leaf vector, count. Doubling would waste up to half of the index.
-pub const LEAF_GROWTH_ENTRIES: usize = 8;
 
 /// Segments in one chunk of the segment table, count. A new segment copies one chunk: 256 x 16 bytes.
 pub const CHUNK_SEGMENTS: usize = 256;

@@ -8,7 +8,7 @@ use crate::limits::REVISION_SEGMENT_ROWS;
 use std::sync::{Arc, OnceLock};
 
 const WORDS: usize = REVISION_SEGMENT_ROWS / 64;
-/// Rows up to which a sealed segment finds a row by searching its offsets; above, the bitmap's 640 bytes are worth it.
+/// Rows up to which a sealed segment finds a row by searching its offsets; above, the bitmap's kilobyte is worth it.
 const FEW_ROWS: usize = 64;
 
 const _: () = assert!(REVISION_SEGMENT_ROWS.is_multiple_of(64) && REVISION_SEGMENT_ROWS <= 1 << 16);
@@ -37,10 +37,26 @@ struct SegmentRef {
 enum Segment {
     /// Still being filled by the writer.
     Open(Box<[OnceLock<Kv>]>),
-    /// Sealed. `ranks[w]` is the number of rows before word `w` of `bits`.
-    Packed { bits: Box<[u64; WORDS]>, ranks: Box<[u16; WORDS]>, rows: Box<[Kv]> },
+    /// Sealed with every row.
+    Full(Box<[Kv]>),
+    /// Sealed with many rows left.
+    Packed { words: Box<[Word; WORDS]>, rows: Box<[Kv]> },
     /// Sealed with few rows left.
     Few { offsets: Box<[u16]>, rows: Box<[Kv]> },
+}
+
+/// 64 offsets of a segment: which rows are there, and how many are before them.
+#[derive(Clone, Copy, Default)]
+struct Word {
+    bits: u64,
+    rank: usize,
+}
+
+impl Word {
+    /// Index of the row at a bit that is set.
+    fn index(&self, bit: usize) -> usize {
+        self.rank + (self.bits & ((1 << bit) - 1)).count_ones() as usize
+    }
 }
 
 impl Segment {
@@ -56,27 +72,27 @@ impl Segment {
             let (offsets, rows): (Vec<u16>, Vec<Kv>) = rows.into_iter().unzip();
             return Some(Segment::Few { offsets: offsets.into(), rows: rows.into() });
         }
-        let mut bits = Box::new([0u64; WORDS]);
+        let mut words = Box::new([Word::default(); WORDS]);
         for (offset, _) in &rows {
-            bits[usize::from(*offset) / 64] |= 1 << (offset % 64);
+            words[usize::from(*offset) / 64].bits |= 1 << (offset % 64);
         }
-        let mut ranks = Box::new([0u16; WORDS]);
         for word in 1..WORDS {
-            ranks[word] = ranks[word - 1] + bits[word - 1].count_ones() as u16;
+            words[word].rank = words[word - 1].rank + words[word - 1].bits.count_ones() as usize;
         }
-        Some(Segment::Packed { bits, ranks, rows: rows.into_iter().map(|(_, row)| row).collect() })
+        let rows: Box<[Kv]> = rows.into_iter().map(|(_, row)| row).collect();
+        if rows.len() == REVISION_SEGMENT_ROWS {
+            return Some(Segment::Full(rows));
+        }
+        Some(Segment::Packed { words, rows })
     }
 
     fn get(&self, offset: usize) -> Option<&Kv> {
         match self {
             Segment::Open(slots) => slots[offset].get(),
-            Segment::Packed { bits, ranks, rows } => {
-                let (word, bit) = (offset / 64, offset % 64);
-                if bits[word] >> bit & 1 == 0 {
-                    return None;
-                }
-                let below = bits[word] & ((1 << bit) - 1);
-                Some(&rows[usize::from(ranks[word]) + below.count_ones() as usize])
+            Segment::Full(rows) => Some(&rows[offset]),
+            Segment::Packed { words, rows } => {
+                let (word, bit) = (&words[offset / 64], offset % 64);
+                if word.bits >> bit & 1 == 0 { None } else { Some(&rows[word.index(bit)]) }
             }
             Segment::Few { offsets, rows } => offsets.binary_search(&(offset as u16)).ok().map(|index| &rows[index]),
         }
@@ -86,17 +102,15 @@ impl Segment {
     fn next_row(&self, offset: usize) -> Option<(usize, &Kv)> {
         match self {
             Segment::Open(slots) => slots.get(offset)?.get().map(|row| (offset, row)),
-            Segment::Packed { bits, ranks, rows } => {
-                let mut word = offset / 64;
+            Segment::Full(rows) => rows.get(offset).map(|row| (offset, row)),
+            Segment::Packed { words, rows } => {
                 let mut mask = u64::MAX << (offset % 64);
-                while word < WORDS {
-                    let rest = bits[word] & mask;
+                for (index, word) in words.iter().enumerate().skip(offset / 64) {
+                    let rest = word.bits & mask;
                     if rest != 0 {
                         let bit = rest.trailing_zeros() as usize;
-                        let below = bits[word] & ((1 << bit) - 1);
-                        return Some((word * 64 + bit, &rows[usize::from(ranks[word]) + below.count_ones() as usize]));
+                        return Some((index * 64 + bit, &rows[word.index(bit)]));
                     }
-                    word += 1;
                     mask = u64::MAX;
                 }
                 None
@@ -123,7 +137,7 @@ impl Segment {
     fn len(&self) -> usize {
         match self {
             Segment::Open(slots) => slots.partition_point(|slot| slot.get().is_some()),
-            Segment::Packed { rows, .. } | Segment::Few { rows, .. } => rows.len(),
+            Segment::Full(rows) | Segment::Packed { rows, .. } | Segment::Few { rows, .. } => rows.len(),
         }
     }
 }

@@ -187,7 +187,8 @@ impl View {
         if revision > state.revision {
             return Err(Error::FutureRev);
         }
-        let revision = if revision <= 0 { state.revision } else { revision };
+        // A negative one is no wish for the newest: nothing is at or below it.
+        let revision = if revision == 0 { state.revision } else { revision };
         Ok(HashScan::new(self.clone(), revision))
     }
 

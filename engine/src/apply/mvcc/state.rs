@@ -45,23 +45,24 @@ impl State {
 
     /// The newest row at or below `revision` of the key that `head` belongs to; also a tombstone.
     pub fn row_at(&self, head: Head, revision: i64) -> Option<(u64, &Kv)> {
-        let mut row = self.log.row(head.position);
+        let row = self.log.row(head.position);
         if head.main <= revision {
             return Some((head.position, row));
         }
-        loop {
-            let links = row.links()?;
-            // A jump target that is gone was compacted, so it is older than anything that may be read.
-            if let Some(jump) = self.log.get(links.jump).filter(|jump| jump.main() > revision) {
-                row = jump;
-                continue;
-            }
-            let prev = self.log.get(links.prev)?;
-            if prev.main() <= revision {
-                return Some((links.prev, prev));
-            }
-            row = prev;
+        let mut older = self.older(row, revision)?;
+        while older.1.main() > revision {
+            older = self.older(older.1, revision)?;
         }
+        Some(older)
+    }
+
+    /// One step from a row above `revision` towards the newest at or below it.
+    fn older(&self, row: &Kv, revision: i64) -> Option<(u64, &Kv)> {
+        let links = row.links()?;
+        // A jump target that is gone was compacted, so it is older than anything that may be read.
+        let jump = self.log.get(links.jump).filter(|jump| jump.main() > revision);
+        let jump = jump.map(|row| (links.jump, row));
+        jump.or_else(|| self.log.get(links.prev).map(|row| (links.prev, row)))
     }
 
     pub fn live_at(&self, head: Head, revision: i64) -> Option<(u64, &Kv)> {
@@ -106,6 +107,38 @@ impl State {
                 });
                 count
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::apply::mvcc::Store;
+
+    #[test]
+    fn any_old_version_is_a_logarithmic_number_of_steps_away() {
+        let mut store = Store::new();
+        let mut changes = Vec::new();
+        for version in 0..20_000u64 {
+            let mut txn = store.txn(&mut changes);
+            txn.put(b"key", &version.to_le_bytes(), 0);
+            txn.finish();
+            if version == 12_000 {
+                store.compact(5_000).expect("compacts");
+                while !store.compact_step(usize::MAX) {}
+            }
+        }
+        let state = store.state();
+        let head = state.tree.find(&state.log, b"key").expect("the key");
+        for revision in (5_000..store.revision()).step_by(37) {
+            let mut row = state.log.row(head.position);
+            let mut steps = 0;
+            while row.main() > revision {
+                row = state.older(row, revision).expect("not compacted").1;
+                steps += 1;
+            }
+            assert_eq!(row.main(), revision);
+            assert!(steps <= 45, "{steps} steps to revision {revision}");
         }
     }
 }

@@ -44,8 +44,6 @@ func errorsOfClient(s *suite) {
 	s.errorIs("ignore-lease with a lease", rpctypes.ErrLeaseProvided, err)
 	_, err = s.client.Put(s.ctx, k("there"), "v", clientv3.WithLease(0x7eeeeeee))
 	s.errorIs("put with an unknown lease", rpctypes.ErrLeaseNotFound, err)
-	_, err = s.client.Revoke(s.ctx, 0x7eeeeeee)
-	s.errorIs("revocation of an unknown lease", rpctypes.ErrLeaseNotFound, err)
 }
 
 func errorsOnTheWire(s *suite) {

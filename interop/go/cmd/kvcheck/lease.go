@@ -60,8 +60,10 @@ func leaseAttach(s *suite) {
 }
 
 func leaseRevoke(s *suite) {
+	_, err := s.client.Revoke(s.ctx, 0x7eeeeeee)
+	s.errorIs("revocation of an unknown lease", rpctypes.ErrLeaseNotFound, err)
 	before := s.revision()
-	_, err := s.client.Revoke(s.ctx, leaseTwo)
+	_, err = s.client.Revoke(s.ctx, leaseTwo)
 	s.must(err)
 	s.equal("revocation deletes the attached keys", "l1 l4", keys(read(s, k("l"), clientv3.WithPrefix())))
 	s.equal("in one revision", before+1, s.revision())

@@ -116,7 +116,7 @@ impl Inner {
         let right = self.children.remove(left + 1);
         let target = &mut self.children[left];
         match (&mut target.node, right.node) {
-            (Node::Leaf(target), Node::Leaf(source)) => Arc::make_mut(target).merge(log, &source),
+            (Node::Leaf(target), Node::Leaf(source)) => target.merge(log, &source),
             (Node::Inner(target), Node::Inner(source)) => {
                 let mut moved = source.children.clone();
                 // The first separator of a node may be anything; here it becomes one between two children.

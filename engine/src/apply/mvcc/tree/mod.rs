@@ -20,7 +20,7 @@ pub(super) struct Head {
 
 #[derive(Clone)]
 enum Node {
-    Leaf(Arc<Leaf>),
+    Leaf(Leaf),
     Inner(Arc<Inner>),
 }
 
@@ -61,8 +61,8 @@ impl Node {
     {
         match self {
             Node::Leaf(leaf) => {
-                let (live_delta, split) = Arc::make_mut(leaf).upsert(log, key, make);
-                let split = split.map(|(separator, right)| (separator, Node::Leaf(Arc::new(right))));
+                let (live_delta, split) = leaf.upsert(log, key, make);
+                let split = split.map(|(separator, right)| (separator, Node::Leaf(right)));
                 Inserted { live_delta, split }
             }
             Node::Inner(inner) => {
@@ -82,7 +82,7 @@ impl Node {
             Node::Leaf(leaf) => match leaf.search(log, key) {
                 Err(_) => Removed { live_delta: 0, found: false },
                 Ok(index) => {
-                    let head = Arc::make_mut(leaf).remove(index);
+                    let head = leaf.remove(index);
                     Removed { live_delta: -i64::from(head.live), found: true }
                 }
             },
@@ -135,7 +135,7 @@ impl Node {
 
 impl Tree {
     pub fn empty() -> Tree {
-        Tree { root: Node::Leaf(Arc::new(Leaf::empty())) }
+        Tree { root: Node::Leaf(Leaf::empty()) }
     }
 
     pub fn find(&self, log: &Log, key: &[u8]) -> Option<Head> {
@@ -154,7 +154,7 @@ impl Tree {
         F: FnOnce(&mut LogWriter, Option<Head>) -> Head,
     {
         let Some((separator, right)) = self.root.upsert(log, key, make).split else { return };
-        let left = std::mem::replace(&mut self.root, Node::Leaf(Arc::new(Leaf::empty())));
+        let left = std::mem::replace(&mut self.root, Node::Leaf(Leaf::empty()));
         let children = vec![Child::new(Separator::new(&[]), left), Child::new(separator, right)];
         self.root = Node::Inner(Arc::new(Inner { children }));
     }
@@ -163,7 +163,7 @@ impl Tree {
         let removed = self.root.remove(log, key);
         while let Node::Inner(inner) = &self.root {
             self.root = match &inner.children[..] {
-                [] => Node::Leaf(Arc::new(Leaf::empty())),
+                [] => Node::Leaf(Leaf::empty()),
                 [only] => only.node.clone(),
                 _ => break,
             };
