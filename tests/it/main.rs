@@ -1,7 +1,9 @@
 //! Tests that drive the real binaries. Each starts servers of its own on free loopback ports with directories of their own.
 
+mod bench;
 mod boot;
 mod crash;
+mod ctl;
 mod fallback;
 mod full_disk;
 mod hostile;
