@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use engine::pb::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
-    RangeRequest, RangeResponse, RangeStreamResponse,
+    RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest, TxnResponse,
 };
 
 use super::{Client, Repeat, Status, decode};
@@ -43,8 +43,20 @@ impl Client {
         self.unary("/etcdserverpb.KV/DeleteRange", request, Repeat::Never, deadline)
     }
 
+    pub fn txn(&mut self, request: &TxnRequest, deadline: Instant) -> Result<TxnResponse, Status> {
+        self.unary("/etcdserverpb.KV/Txn", request, Repeat::Never, deadline)
+    }
+
     pub fn compact(&mut self, revision: i64, deadline: Instant) -> Result<CompactionResponse, Status> {
-        let request = CompactionRequest { revision, physical: false };
-        self.unary("/etcdserverpb.KV/Compact", &request, Repeat::Never, deadline)
+        self.compaction(&CompactionRequest { revision, physical: false }, deadline)
+    }
+
+    /// As `compact`, and the answer comes when the old revisions are gone from the storage, too.
+    pub fn compact_physical(&mut self, revision: i64, deadline: Instant) -> Result<CompactionResponse, Status> {
+        self.compaction(&CompactionRequest { revision, physical: true }, deadline)
+    }
+
+    fn compaction(&mut self, request: &CompactionRequest, deadline: Instant) -> Result<CompactionResponse, Status> {
+        self.unary("/etcdserverpb.KV/Compact", request, Repeat::Never, deadline)
     }
 }

@@ -7,5 +7,7 @@ mod http;
 mod kv;
 mod ledger;
 mod seccomp;
+mod semantics;
 mod server;
+mod steps;
 mod tools;
