@@ -34,6 +34,8 @@ pub struct Published {
     committed: AtomicU64,
     applied: AtomicU64,
     pending: AtomicU64,
+    log_full: AtomicBool,
+    disk_stalled: AtomicBool,
     read_gate_open: AtomicBool,
     ready: AtomicBool,
     cluster: Mutex<Arc<ClusterView>>,
@@ -50,6 +52,8 @@ impl Published {
             committed: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             pending: AtomicU64::new(0),
+            log_full: AtomicBool::new(false),
+            disk_stalled: AtomicBool::new(false),
             read_gate_open: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             cluster: Mutex::default(),
@@ -64,6 +68,7 @@ impl Published {
         self.committed.store(status.committed, Relaxed);
         self.applied.store(status.applied, Relaxed);
         self.pending.store(status.pending, Relaxed);
+        self.log_full.store(status.log_full, Relaxed);
         // A shard that sees the gate open must also see the store root that was published before it: the store's own
         // publication is ordered before this, and the gate is the last to be written and the first to be read.
         self.read_gate_open.store(status.read_gate_open, SeqCst);
@@ -114,6 +119,16 @@ impl Published {
     /// Proposals accepted and not yet answered.
     pub fn pending(&self) -> u64 {
         self.pending.load(Relaxed)
+    }
+
+    /// Writes are refused: the log has no room and cannot grow.
+    pub fn log_full(&self) -> bool {
+        self.log_full.load(Relaxed)
+    }
+
+    /// The log waits for the disk longer than it may.
+    pub fn disk_stalled(&self) -> bool {
+        self.disk_stalled.load(Relaxed)
     }
 
     /// Linearizable reads may be served from the store as it is now.

@@ -7,10 +7,7 @@ const fn absent(name: &'static str, short: &'static str) -> Command {
 }
 
 pub static LEASE_KEEPALIVE: Command = absent("lease-keepalive", "Benchmark lease keepalive (not available yet)");
-pub static MVCC: Command = absent("mvcc", "Benchmark mvcc (not available yet)");
 pub static STM: Command = absent("stm", "Benchmark STM (not available yet)");
-pub static TXN_MIXED: Command = absent("txn-mixed", "Benchmark reads and writes in transactions (not available yet)");
-pub static TXN_PUT: Command = absent("txn-put", "Benchmark txn-put (not available yet)");
 pub static WATCH: Command = absent("watch", "Benchmark watch (not available yet)");
 pub static WATCH_GET: Command = absent("watch-get", "Benchmark watch with get (not available yet)");
 pub static WATCH_LATENCY: Command = absent("watch-latency", "Benchmark watch latency (not available yet)");

@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 
 use crate::link::{Done, Link, Tag};
 use crate::progress::Progress;
-use crate::report::Results;
+use crate::report::{Report, Results};
 use crate::settings::Settings;
 
 /// Bytes read from a connection at once: answers of a turn at 1000 clients fit.
@@ -46,6 +46,16 @@ pub trait Load: Sync {
     /// The message of the n-th request.
     fn message(&self, number: u64) -> Bytes;
 
+    /// How many kinds of request are reported apart.
+    fn classes(&self) -> usize {
+        1
+    }
+
+    /// The kind of the n-th request, below `classes`.
+    fn class(&self, _number: u64) -> usize {
+        0
+    }
+
     /// The message with which a request that has several goes on after this answer. `revision` is the one the
     /// pages of this request stay at; 0 until the first answer, which sets it.
     fn next_page(&self, _answer: &Bytes, _revision: &mut i64) -> Option<Bytes> {
@@ -55,10 +65,31 @@ pub trait Load: Sync {
 
 /// A finished run.
 pub struct Outcome {
-    pub results: Results,
+    /// By class.
+    pub results: Vec<Results>,
     pub wall_s: f64,
     /// User and system time of this process during the run.
     pub cpu_s: f64,
+}
+
+impl Outcome {
+    /// What the generator itself cost: without it, a slow generator reads like a slow server.
+    pub fn cpu_line(&self, settings: &Settings) -> String {
+        let requests: u64 = self.results.iter().map(Results::requests).sum();
+        let each_us = self.cpu_s * 1e6 / requests.max(1) as f64;
+        let percent = self.cpu_s * 100.0 / self.wall_s.max(1e-9);
+        let (cpu_s, threads) = (self.cpu_s, settings.threads);
+        format!(
+            "\nGenerator CPU: {cpu_s:.4} secs, {each_us:.2} us/request, {percent:.0}% of a core, threads {threads}\n"
+        )
+    }
+
+    /// One report a class.
+    pub fn reports<const CLASSES: usize>(self, settings: &Settings) -> [Report; CLASSES] {
+        let report = |results| Report::new(results, self.wall_s, settings.precise, settings.sample);
+        let reports: Vec<Report> = self.results.into_iter().map(report).collect();
+        reports.try_into().unwrap_or_else(|_| panic!("the load has not {CLASSES} classes"))
+    }
 }
 
 /// Runs the load to its end.
@@ -81,7 +112,8 @@ pub fn run(settings: &Settings, load: &dyn Load) -> Result<Outcome, String> {
             .collect();
         let mut results = first.run(start, &mut progress);
         for other in others {
-            results.merge(other.join().expect("a generator thread does not panic"));
+            let theirs = other.join().expect("a generator thread does not panic");
+            results.iter_mut().zip(theirs).for_each(|(ours, theirs)| ours.merge(theirs));
         }
         results
     });
@@ -90,7 +122,8 @@ pub fn run(settings: &Settings, load: &dyn Load) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
-fn cpu_s() -> f64 {
+/// User and system time of this process so far.
+pub fn cpu_s() -> f64 {
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("the kernel counts our time");
     (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6
 }
@@ -158,7 +191,8 @@ struct Thread<'a> {
     dirty: Vec<usize>,
     finished: Vec<Done>,
     buffer: Vec<u8>,
-    results: Results,
+    /// By class.
+    results: Vec<Results>,
     in_flight: usize,
     start: Instant,
     start_unix_ns: u64,
@@ -187,6 +221,8 @@ impl<'a> Thread<'a> {
         let share = settings.rate.map(|rate| rate as f64 * clients as f64 / settings.clients as f64);
         let pace = share.map(|rate| Pace { interval_ns: 1e9 / rate, next_ns: 0.0 });
         let reserved = settings.total.min(LATENCIES_RESERVED_MAX) as usize / settings.threads;
+        let empty = || Results { latencies_ns: Vec::with_capacity(reserved), ..Results::default() };
+        let results = std::iter::repeat_with(empty).take(load.classes()).collect();
         let mut thread = Thread {
             settings,
             load,
@@ -200,7 +236,7 @@ impl<'a> Thread<'a> {
             dirty: Vec::new(),
             finished: Vec::new(),
             buffer: vec![0; READ_BYTES],
-            results: Results { latencies_ns: Vec::with_capacity(reserved), ..Results::default() },
+            results,
             in_flight: 0,
             start: Instant::now(),
             start_unix_ns: 0,
@@ -219,7 +255,7 @@ impl<'a> Thread<'a> {
         self.idle.push_back(Idle { group, due_ns });
     }
 
-    fn run(&mut self, start: Instant, progress: &mut Progress) -> Results {
+    fn run(&mut self, start: Instant, progress: &mut Progress) -> Vec<Results> {
         self.start = start;
         self.start_unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
         let mut events = vec![EpollEvent::empty(); EVENTS_PER_TURN];
@@ -292,7 +328,7 @@ impl<'a> Thread<'a> {
             self.groups[group].turn = turn + 1;
             let at = group * width + turn;
             if let Some(link) = self.links[at].as_mut().filter(|link| link.is_usable()) {
-                let tag = Tag { start_ns: now_ns, revision: 0 };
+                let tag = Tag { start_ns: now_ns, revision: 0, class: self.load.class(number) as u8 };
                 link.start(self.load.path(), self.load.message(number), tag);
                 self.in_flight += 1;
                 self.mark_dirty(at);
@@ -338,7 +374,7 @@ impl<'a> Thread<'a> {
             self.in_flight -= 1;
             if !done.status.is_ok() {
                 let status = Status::new(done.status.code.number(), done.status.message);
-                *self.results.errors.entry(status.to_string()).or_default() += 1;
+                *self.results[done.tag.class as usize].errors.entry(status.to_string()).or_default() += 1;
                 self.rest(group, now_ns);
                 continue;
             }
@@ -352,10 +388,11 @@ impl<'a> Thread<'a> {
                 continue;
             }
             let latency_ns = now_ns.saturating_sub(tag.start_ns);
-            self.results.latencies_ns.push(latency_ns);
+            let results = &mut self.results[tag.class as usize];
+            results.latencies_ns.push(latency_ns);
             if self.settings.sample {
                 let unix_s = (self.start_unix_ns + tag.start_ns) / 1_000_000_000;
-                self.results.add_to_second(unix_s, latency_ns);
+                results.add_to_second(unix_s, latency_ns);
             }
             self.rest(group, now_ns);
         }
@@ -437,9 +474,10 @@ impl<'a> Thread<'a> {
     fn has_given_up(&mut self) -> bool {
         let gone = self.in_flight == 0 && self.broken_since.is_some_and(|since| since.elapsed() > GIVE_UP);
         if gone {
-            let stranded: usize = self.groups.iter().map(|g| g.stranded.len()).sum();
             let text = format!("no connection for {} seconds", GIVE_UP.as_secs());
-            *self.results.errors.entry(text).or_default() += stranded as u64;
+            for number in self.groups.iter().flat_map(|g| &g.stranded) {
+                *self.results[self.load.class(*number)].errors.entry(text.clone()).or_default() += 1;
+            }
         }
         gone
     }

@@ -45,6 +45,8 @@ pub struct Tag {
     pub start_ns: u64,
     /// The revision that later pages of a paginated read stay at; 0 before the first page.
     pub revision: i64,
+    /// Which of the load's reports the request goes to.
+    pub class: u8,
 }
 
 /// One request on its way.

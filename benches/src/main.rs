@@ -3,17 +3,21 @@
 
 mod absent;
 mod generator;
+mod keys;
 mod link;
+mod mvcc;
 mod perfdash;
 mod progress;
 mod put;
 mod range;
 mod report;
 mod settings;
+mod txn_mixed;
+mod txn_put;
 
 use std::process::ExitCode;
 
-use etcd_uring::client::cli::{Command, Program};
+use etcd_uring::client::cli::{Command, Program, write_stderr};
 
 /// What etcd's tool ends with when the command line is wrong.
 const EXIT_USAGE: u8 = 255;
@@ -29,12 +33,12 @@ static ROOT: Command = Command {
     shared_flags: &settings::FLAGS,
     children: &[
         &absent::LEASE_KEEPALIVE,
-        &absent::MVCC,
+        &mvcc::COMMAND,
         &put::COMMAND,
         &range::COMMAND,
         &absent::STM,
-        &absent::TXN_MIXED,
-        &absent::TXN_PUT,
+        &txn_mixed::COMMAND,
+        &txn_put::COMMAND,
         &absent::WATCH,
         &absent::WATCH_GET,
         &absent::WATCH_LATENCY,
@@ -51,6 +55,17 @@ static PROGRAM: Program = Program {
     footer: "",
     exit_usage: EXIT_USAGE,
 };
+
+/// Turns the end of a command into an exit code.
+fn exit(result: Result<(), String>) -> u8 {
+    match result {
+        Ok(()) => 0,
+        Err(message) => {
+            write_stderr(format!("{message}\n").as_bytes());
+            1
+        }
+    }
+}
 
 fn main() -> ExitCode {
     ExitCode::from(PROGRAM.main())

@@ -1,6 +1,5 @@
 //! `put`: writes keys of a fixed size with one fixed random value.
 
-use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,9 +10,9 @@ use etcd_uring::client::gotext;
 use prost::Message;
 
 use crate::generator::{self, Load};
-use crate::report::Report;
+use crate::keys::{Keys, PREPARED_BYTES_MAX, mix, random_bytes, seed, size};
 use crate::settings::{Settings, side_deadline};
-use crate::{perfdash, range};
+use crate::{exit, perfdash};
 
 pub static COMMAND: Command = Command {
     name: "put",
@@ -33,20 +32,11 @@ pub static COMMAND: Command = Command {
     ..Command::EMPTY
 };
 
-/// Bytes of requests encoded in advance: with fewer keys than fit, none is encoded during the run.
-const PREPARED_BYTES_MAX: usize = 64 << 20;
-
 /// How often the compacting thread looks whether the run is over.
 const COMPACT_POLL: Duration = Duration::from_millis(50);
 
 fn run(matches: &Matches) -> u8 {
-    match put(matches) {
-        Ok(()) => 0,
-        Err(message) => {
-            write_stderr(format!("{message}\n").as_bytes());
-            1
-        }
-    }
+    exit(put(matches))
 }
 
 fn put(matches: &Matches) -> Result<(), String> {
@@ -63,8 +53,8 @@ fn put(matches: &Matches) -> Result<(), String> {
         over.store(true, Ordering::Relaxed);
         outcome
     })?;
-    let cpu = range::cpu_line(&outcome, &settings);
-    let report = Report::new(outcome.results, outcome.wall_s, settings.precise, settings.sample);
+    let cpu = outcome.cpu_line(&settings);
+    let [report] = outcome.reports(&settings);
     if settings.perfdash {
         write_stdout(perfdash::write(&report, "put").as_bytes());
     }
@@ -77,8 +67,7 @@ fn put(matches: &Matches) -> Result<(), String> {
 }
 
 struct Puts {
-    key_bytes: usize,
-    key_space: u64,
+    keys: Keys,
     sequential: bool,
     value: Bytes,
     seed: u64,
@@ -88,41 +77,29 @@ struct Puts {
 
 impl Puts {
     fn new(matches: &Matches) -> Result<Puts, String> {
-        let size = |name: &str| usize::try_from(matches.int(name)).map_err(|_| format!("negative --{name}"));
-        let (key_bytes, value_bytes) = (size("key-size")?, size("val-size")?);
-        let key_space = matches.int("key-space-size");
-        if key_space <= 0 {
-            return Err(format!("expected positive --key-space-size, got ({key_space})"));
-        }
-        let key_space = key_space as u64;
-        if varint(key_space - 1).len() > key_bytes {
-            return Err(format!("--key-size={key_bytes} is too small for {key_space} different keys"));
-        }
+        let keys = Keys::new(matches)?;
         let mut puts = Puts {
-            key_bytes,
-            key_space,
+            keys,
             sequential: matches.bool("sequential-keys"),
-            value: Bytes::from(random_bytes(value_bytes)?),
-            seed: u64::from_le_bytes(random_bytes(8)?.try_into().expect("eight bytes")),
+            value: Bytes::from(random_bytes(size(matches, "val-size")?)?),
+            seed: seed()?,
             prepared: Vec::new(),
         };
-        let request_bytes = puts.encode(key_space - 1).len() as u64;
-        if key_space.saturating_mul(request_bytes) <= PREPARED_BYTES_MAX as u64 {
-            puts.prepared = (0..key_space).map(|number| puts.encode(number)).collect();
+        let request_bytes = puts.encode(keys.space - 1).len() as u64;
+        if keys.space.saturating_mul(request_bytes) <= PREPARED_BYTES_MAX {
+            puts.prepared = (0..keys.space).map(|number| puts.encode(number)).collect();
         }
         Ok(puts)
     }
 
     fn encode(&self, key_number: u64) -> Bytes {
-        let mut key = varint(key_number);
-        key.resize(self.key_bytes, 0);
-        let request = PutRequest { key: Bytes::from(key), value: self.value.clone(), ..PutRequest::default() };
-        Bytes::from(request.encode_to_vec())
+        let key = Bytes::from(self.keys.key(key_number));
+        Bytes::from(PutRequest { key, value: self.value.clone(), ..PutRequest::default() }.encode_to_vec())
     }
 
     fn key_number(&self, number: u64) -> u64 {
         let number = if self.sequential { number } else { mix(self.seed.wrapping_add(number)) };
-        number % self.key_space
+        number % self.keys.space
     }
 }
 
@@ -138,33 +115,6 @@ impl Load for Puts {
             None => self.encode(key_number),
         }
     }
-}
-
-/// Zig-zag varint, the form in which etcd's tool writes a key's number.
-fn varint(number: u64) -> Vec<u8> {
-    let mut rest = number << 1;
-    let mut out = Vec::new();
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
-    out
-}
-
-/// A well spread number from a running one (the finaliser of splitmix64).
-fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-fn random_bytes(len: usize) -> Result<Vec<u8>, String> {
-    let mut bytes = vec![0; len];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    read.map_err(|error| format!("failed to generate value: {error}"))?;
-    Ok(bytes)
 }
 
 /// Compacts again and again while the run lasts.
@@ -222,9 +172,6 @@ mod tests {
 
     #[test]
     fn keys() {
-        assert_eq!(varint(0), [0]);
-        assert_eq!(varint(1), [2]);
-        assert_eq!(varint(64), [0x80, 1]);
         // The default key space has one key, whatever the order.
         let one = puts("put --sequential-keys --val-size=256").unwrap();
         assert_eq!((key(&one, 0), key(&one, 77)), (vec![0; 8], vec![0; 8]));

@@ -2,13 +2,12 @@
 
 use bytes::Bytes;
 use engine::pb::etcdserverpb::{RangeRequest, RangeResponse};
-use etcd_uring::client::cli::{Command, Flag, Kind, Matches, write_stderr, write_stdout};
+use etcd_uring::client::cli::{Command, Flag, Kind, Matches, write_stdout};
 use prost::Message;
 
-use crate::generator::{self, Load, Outcome};
-use crate::perfdash;
-use crate::report::Report;
+use crate::generator::{self, Load};
 use crate::settings::Settings;
+use crate::{exit, perfdash};
 
 pub static COMMAND: Command = Command {
     name: "range",
@@ -33,13 +32,7 @@ pub static COMMAND: Command = Command {
 const PAGE_KEYS: i64 = 10_000;
 
 fn run(matches: &Matches) -> u8 {
-    match range(matches) {
-        Ok(()) => 0,
-        Err(message) => {
-            write_stderr(format!("{message}\n").as_bytes());
-            1
-        }
-    }
+    exit(range(matches))
 }
 
 fn range(matches: &Matches) -> Result<(), String> {
@@ -48,23 +41,14 @@ fn range(matches: &Matches) -> Result<(), String> {
     let settings = Settings::new(matches)?;
     write_stdout(format!("bench with {kind} range\n").as_bytes());
     let outcome = generator::run(&settings, &load)?;
-    let cpu = cpu_line(&outcome, &settings);
-    let report = Report::new(outcome.results, outcome.wall_s, settings.precise, settings.sample);
+    let cpu = outcome.cpu_line(&settings);
+    let [report] = outcome.reports(&settings);
     if settings.perfdash {
         write_stdout(perfdash::write(&report, "range").as_bytes());
     }
     write_stdout(report.text().as_bytes());
     write_stdout(cpu.as_bytes());
     Ok(())
-}
-
-/// What the generator itself cost: without it, a slow generator reads like a slow server.
-pub fn cpu_line(outcome: &Outcome, settings: &Settings) -> String {
-    let requests = outcome.results.latencies_ns.len() as u64 + outcome.results.errors.values().sum::<u64>();
-    let each_us = outcome.cpu_s * 1e6 / requests.max(1) as f64;
-    let percent = outcome.cpu_s * 100.0 / outcome.wall_s.max(1e-9);
-    let (cpu_s, threads) = (outcome.cpu_s, settings.threads);
-    format!("\nGenerator CPU: {cpu_s:.4} secs, {each_us:.2} us/request, {percent:.0}% of a core, threads {threads}\n")
 }
 
 struct Ranges {

@@ -23,7 +23,7 @@ pub struct Second {
 }
 
 /// What a run, or one thread of it, measured.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Results {
     /// Of the requests that succeeded.
     pub latencies_ns: Vec<u64>,
@@ -34,6 +34,11 @@ pub struct Results {
 }
 
 impl Results {
+    /// Requests that are over, well or badly.
+    pub fn requests(&self) -> u64 {
+        self.latencies_ns.len() as u64 + self.errors.values().sum::<u64>()
+    }
+
     pub fn add_to_second(&mut self, unix_s: u64, latency_ns: u64) {
         let second = self.seconds.entry(unix_s).or_insert(Second { min_ns: u64::MAX, ..Second::default() });
         second.min_ns = second.min_ns.min(latency_ns);
@@ -60,6 +65,8 @@ impl Results {
 /// Figures of a run, in seconds where they are times.
 pub struct Report {
     total_s: f64,
+    /// Requests that one latency stands for.
+    weight: f64,
     average_s: f64,
     stddev_s: f64,
     /// Sorted.
@@ -71,14 +78,24 @@ pub struct Report {
 
 impl Report {
     pub fn new(results: Results, total_s: f64, precise: bool, sample: bool) -> Report {
-        let mut latencies_s: Vec<f64> = results.latencies_ns.iter().map(|ns| *ns as f64 / 1e9).collect();
+        Report::weighing(results, 1.0, total_s, precise, sample)
+    }
+
+    /// Latencies and rate of one request, when each result is that of `weight` requests done together.
+    pub fn weighted(results: Results, weight: usize, total_s: f64, precise: bool) -> Report {
+        // What etcd's tool makes of no weight at all.
+        Report::weighing(results, weight.max(1) as f64, total_s, precise, false)
+    }
+
+    fn weighing(results: Results, weight: f64, total_s: f64, precise: bool, sample: bool) -> Report {
+        let mut latencies_s: Vec<f64> = results.latencies_ns.iter().map(|ns| *ns as f64 / weight / 1e9).collect();
         // Summed in order of arrival, as etcd's tool does it: with --precise the last digits depend on the order.
         let count = latencies_s.len() as f64;
         let average_s = latencies_s.iter().sum::<f64>() / count;
         let variance = latencies_s.iter().map(|s| (s - average_s) * (s - average_s)).sum::<f64>() / count;
         latencies_s.sort_by(f64::total_cmp);
         let (stddev_s, seconds) = (variance.sqrt(), sample.then_some(results.seconds));
-        Report { total_s, average_s, stddev_s, latencies_s, errors: results.errors, seconds, precise }
+        Report { total_s, weight, average_s, stddev_s, latencies_s, errors: results.errors, seconds, precise }
     }
 
     pub fn text(&self) -> String {
@@ -113,7 +130,7 @@ impl Report {
         text += &seconds("Fastest", self.latencies_s[0]);
         text += &seconds("Average", self.average_s);
         text += &seconds("Stddev", self.stddev_s);
-        text + &format!("  Requests/sec:\t{}\n", self.number(count / self.total_s))
+        text + &format!("  Requests/sec:\t{}\n", self.number(count * self.weight / self.total_s))
     }
 
     fn slowest(&self) -> f64 {
@@ -209,6 +226,19 @@ mod tests {
         check(include_str!("testdata/report_1000_precise.txt"), tail(1000), true);
         check(include_str!("testdata/report_5.txt"), tail(5), false);
         check(include_str!("testdata/report_1.txt"), tail(1), false);
+    }
+
+    #[test]
+    fn weights() {
+        let results = Results { latencies_ns: vec![4_000_000, 8_000_000], ..Results::default() };
+        let text = Report::weighted(results.clone(), 4, 2.0, true).text();
+        for line in ["Slowest:\t0.002 secs.", "Average:\t0.0015 secs.", "Requests/sec:\t4\n"] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+        assert_eq!(
+            Report::weighted(results.clone(), 0, 2.0, false).text(),
+            Report::new(results, 2.0, false, false).text()
+        );
     }
 
     #[test]

@@ -23,6 +23,14 @@ pub const PROPOSALS_PENDING_MAX: usize = 5000;
 /// Bytes of proposals waiting for their entry to be applied: 5000 small ones fit, 40 of the largest default size too.
 pub const PROPOSALS_PENDING_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of records that wait to be handed to the disk, above which proposals are refused: a disk that stands still must not
+/// collect the requests of clients that gave up and came again.
+pub const LOG_PENDING_BYTES_MAX: u64 = PROPOSALS_PENDING_BYTES_MAX as u64;
+
+/// How often a disk without room for the next log segment is tried again, in nanoseconds: soon enough after somebody made
+/// room, rare enough that trying costs nothing.
+pub const LOG_SPACE_RETRY_NS: u64 = 1_000_000_000;
+
 /// Rows in one segment of the revision log, count: big enough that the segment table stays small (1 M rows: 245
 /// segments), small enough that a compacted stretch is given back soon.
 pub const REVISION_SEGMENT_ROWS: usize = 4096;
@@ -62,6 +70,19 @@ pub const WAL_TAIL_STRETCHES_MAX: usize = 64;
 /// Capacity in bytes that the encoder keeps for the next batch after a larger backlog was written out.
 pub const WAL_BATCH_KEEP_BYTES: usize = 2 * WAL_BATCH_BYTES_MAX;
 
+/// Bytes at the end of a segment that are kept for raft's own records (a new leader's empty entry, hard states, publish,
+/// conf changes) while there is no next segment: with 150 bytes a record that is some 400 of them, more than the elections
+/// of a bad hour. Segments of tests keep the share below.
+pub const WAL_RESERVE_BYTES: u64 = 64 << 10;
+
+/// Largest share (1/n) of a segment that the reserve takes.
+pub const WAL_RESERVE_SHARE: u64 = 8;
+
+/// Bytes that an entry may take in the log beside its payload: frame, checksum, padding, term and index (70), and the hard
+/// state that goes with its batch (50). Counted high: what is let in must fit.
+pub const WAL_ENTRY_OVERHEAD_BYTES: u64 = 128;
+
+const _: () = assert!(WAL_RESERVE_BYTES * WAL_RESERVE_SHARE <= WAL_SEGMENT_BYTES);
 const _: () = assert!(WAL_SEGMENT_BYTES.is_multiple_of(WAL_BLOCK_BYTES as u64));
 const _: () = assert!(WAL_BATCH_BYTES_MAX.is_multiple_of(WAL_BLOCK_BYTES));
 const _: () = assert!(WAL_ZERO_PIECE_BYTES.is_multiple_of(WAL_BLOCK_BYTES));

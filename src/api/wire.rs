@@ -79,15 +79,14 @@ static REQUEST_OP: Shape = Shape(&[(1, M(&RANGE)), (2, M(&PUT)), (3, M(&DELETE_R
 
 /// A request that is only looked at.
 pub fn read<T: Message + Default>(shape: &Shape, message: Bytes) -> Result<T, Unread> {
-    assert!(!std::ptr::eq(shape, &TXN), "only read_for_log knows a transaction's depth before it decodes");
+    assert!(!std::ptr::eq(shape, &TXN), "only for_log knows a transaction's depth before it decodes");
     // prost reads whatever Go reads, but for oddities.
     T::decode(message.clone()).or_else(|_| decode(&written_anew(shape, &message)?))
 }
 
-/// A request that goes into the log: with the bytes to put there.
-pub fn read_for_log<T: Message + Default>(shape: &Shape, message: Bytes) -> Result<(T, Bytes), Unread> {
-    let message = if is_plain(shape, &message, 0) { message } else { written_anew(shape, &message)? };
-    Ok((decode(&message)?, message))
+/// The bytes of a request that goes into the log, to be decoded as they stand there.
+pub fn for_log(shape: &Shape, message: Bytes) -> Result<Bytes, Unread> {
+    if is_plain(shape, &message, 0) { Ok(message) } else { written_anew(shape, &message) }
 }
 
 fn decode<T: Message + Default>(message: &Bytes) -> Result<T, Unread> {
@@ -242,6 +241,12 @@ mod tests {
     use engine::pb::etcdserverpb::{
         Compare, InternalRaftRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, internal_raft_request,
     };
+
+    /// A request and its bytes in the log.
+    fn read_for_log<T: Message + Default>(shape: &Shape, message: Bytes) -> Result<(T, Bytes), Unread> {
+        let message = for_log(shape, message)?;
+        Ok((decode(&message)?, message))
+    }
 
     fn nested(depth: usize) -> TxnRequest {
         let put = PutRequest { key: "a".into(), ..Default::default() };

@@ -89,6 +89,11 @@ pub fn start(config: &Config) -> Result<Running, String> {
         max_request_bytes: config.max_request_bytes as usize,
         max_txn_ops: config.max_txn_ops as usize,
         max_concurrent_streams: config.max_concurrent_streams,
+        keepalive: net::h2::keepalive::Rules {
+            ping_min_ms: config.grpc_keepalive.ping_min_ms,
+            interval_ms: config.grpc_keepalive.interval_ms,
+            timeout_ms: config.grpc_keepalive.timeout_ms,
+        },
     };
     let reader = opened.replica.reader();
     let driver = Driver::new(

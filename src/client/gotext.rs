@@ -19,6 +19,54 @@ pub fn quote(bytes: &[u8]) -> String {
     out
 }
 
+/// The bytes of a text in double or back quotes, or None if it is not one whole quoted text (`strconv.Unquote`).
+pub fn unquote(text: &str) -> Option<Vec<u8>> {
+    if let Some(raw) = text.strip_prefix('`') {
+        let raw = raw.strip_suffix('`')?;
+        return (!raw.contains('`')).then(|| raw.replace('\r', "").into_bytes());
+    }
+    let mut rest = text.strip_prefix('"')?.strip_suffix('"').filter(|_| text.len() >= 2)?.chars();
+    let mut out = Vec::new();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => unescape(&mut out, &mut rest)?,
+            '"' | '\n' => return None,
+            c => out.extend(c.encode_utf8(&mut [0; 4]).bytes()),
+        }
+    }
+    Some(out)
+}
+
+/// What follows a backslash: a letter, or a number of fixed length. Numbers up to two hex or three octal digits are
+/// bytes, longer ones are characters.
+fn unescape(out: &mut Vec<u8>, rest: &mut std::str::Chars<'_>) -> Option<()> {
+    let kind = rest.next()?;
+    let mut number = |mut value: u32, digits: usize, base: u32| {
+        for _ in 0..digits {
+            value = value.checked_mul(base)?.checked_add(rest.next()?.to_digit(base)?)?;
+        }
+        Some(value)
+    };
+    match kind {
+        'a' => out.push(0x07),
+        'b' => out.push(0x08),
+        'f' => out.push(0x0c),
+        'n' => out.push(b'\n'),
+        'r' => out.push(b'\r'),
+        't' => out.push(b'\t'),
+        'v' => out.push(0x0b),
+        '\\' | '"' => out.push(kind as u8),
+        'x' => out.push(number(0, 2, 16)? as u8),
+        '0'..='7' => out.push(u8::try_from(number(kind.to_digit(8)?, 2, 8)?).ok()?),
+        'u' | 'U' => {
+            let c = char::from_u32(number(0, if kind == 'u' { 4 } else { 8 }, 16)?)?;
+            out.extend(c.encode_utf8(&mut [0; 4]).bytes());
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
 fn quote_char(out: &mut String, c: char) {
     match c {
         '"' => out.push_str("\\\""),
@@ -177,6 +225,21 @@ mod tests {
     fn quoting() {
         assert_eq!(quote(b"a\"b\\c\n\x00\x7f\xff"), "\"a\\\"b\\\\c\\n\\x00\\x7f\\xff\"");
         assert_eq!(quote("é漢\u{200b}\u{301}\u{10ffff}".as_bytes()), "\"é漢\\u200b\u{301}\\U0010ffff\"");
+    }
+
+    #[test]
+    fn unquoting() {
+        assert_eq!(unquote(r#""a\"b\\\n\a\v""#), Some(b"a\"b\\\n\x07\x0b".to_vec()));
+        assert_eq!(unquote(r#""\x00\377\u00e9é""#), Some(b"\0\xff\xc3\xa9\xc3\xa9".to_vec()));
+        assert_eq!(unquote(r#""\U0001f600""#), Some("😀".into()));
+        assert_eq!(unquote("`a\\n`"), Some(b"a\\n".to_vec()));
+        assert_eq!(unquote("\"\""), Some(Vec::new()));
+        for text in ["", "\"", "a", "\"a", "\"a\"b\"", "'a'", "\"a\nb\"", "`", "`a"] {
+            assert_eq!(unquote(text), None, "{text}");
+        }
+        for escape in ["'", "q", "x1", "400", "ud800", "U00110000", ""] {
+            assert_eq!(unquote(&format!("\"\\{escape}\"")), None, "{escape}");
+        }
     }
 
     #[test]

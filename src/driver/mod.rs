@@ -145,6 +145,7 @@ impl Driver {
         probe.has_leader.set(i64::from(status.leader != 0));
         probe.is_leader.set(i64::from(status.is_leader));
         probe.is_learner.set(i64::from(status.is_learner));
+        probe.log_full.set(i64::from(status.log_full));
         probe.proposals_committed.set(status.committed as i64);
         probe.proposals_applied.set(status.applied as i64);
         probe.proposals_pending.set(status.pending as i64);
@@ -185,6 +186,12 @@ impl Driver {
                 let text = if *initial { "set initial cluster version" } else { "updated cluster version" };
                 tracing::info!(local_member_id = member, cluster_version = minor, "{text}");
             }
+            Event::LogSpaceShort { errno } => {
+                let error = std::io::Error::from_raw_os_error(*errno).to_string();
+                tracing::warn!(error, retry = "1s", "cannot allocate the next WAL segment; going on in the last one");
+            }
+            Event::LogFull => tracing::error!("the disk is full: writes are refused until the WAL can grow"),
+            Event::LogSpaceRestored => tracing::info!("the next WAL segment is allocated; writes are taken again"),
             Event::MemberAdded { id } => {
                 tracing::info!(local_member_id = member, added_peer_id = format!("{id:x}"), "added member");
             }

@@ -81,6 +81,10 @@ pub struct Facts {
     pub has_leader: bool,
     pub is_learner: bool,
     pub alarms: Vec<Alarm>,
+    /// The log has no room and cannot grow: writes fail as they do under etcd's NOSPACE alarm.
+    pub log_full: bool,
+    /// The log waits for the disk longer than it may.
+    pub disk_stalled: bool,
     pub serializable_read: Option<ReadResult>,
     pub linearizable_read: Option<ReadResult>,
 }
@@ -146,6 +150,12 @@ impl Probe {
         let Probe::Health { exclude, serializable } = self else { return None };
         if let Some(alarm) = facts.alarms.iter().find(|alarm| !exclude.contains(alarm.name())) {
             return Some(format!("ALARM {}", alarm.name()));
+        }
+        if facts.log_full && !exclude.contains(Alarm::Nospace.name()) {
+            return Some("LOG FULL: the disk has no space for the next WAL segment".to_string());
+        }
+        if facts.disk_stalled {
+            return Some("DISK STALLED: a WAL write is late".to_string());
         }
         (!serializable && !facts.has_leader).then(|| "RAFT NO LEADER".to_string())
     }
@@ -282,6 +292,8 @@ mod tests {
         let full = Facts { alarms: vec![Alarm::Nospace], ..fine() };
         let both = Facts { alarms: vec![Alarm::Nospace, Alarm::Corrupt], ..fine() };
         let odd = Facts { alarms: vec![Alarm::Other], ..fine() };
+        let log_full = Facts { log_full: true, ..fine() };
+        let stalled = Facts { disk_stalled: true, ..fine() };
         let slow = Facts { linearizable_read: Some(Err("timed <out>".into())), ..fine() };
         let ok = (200, "");
         for (target, facts, (status, reason)) in [
@@ -298,6 +310,9 @@ mod tests {
             ("/health", &odd, (503, "ALARM UNKNOWN")),
             ("/health", &slow, (503, "RANGE ERROR:timed \\u003cout\\u003e")),
             ("/health?serializable=true", &slow, ok),
+            ("/health", &log_full, (503, "LOG FULL: the disk has no space for the next WAL segment")),
+            ("/health?exclude=NOSPACE", &log_full, ok),
+            ("/health", &stalled, (503, "DISK STALLED: a WAL write is late")),
         ] {
             let end = if status == 200 { "" } else { "\n" };
             let body = format!("{{\"health\":\"{}\",\"reason\":\"{reason}\"}}{end}", status == 200);

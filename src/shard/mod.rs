@@ -6,15 +6,19 @@ mod call;
 mod conn;
 mod hash;
 mod router;
+#[cfg(test)]
+mod tests;
 pub mod web;
 
 use crate::exchange::{FromRaft, ToRaft};
 use crate::ops::metrics::ShardProbe;
 use crate::published::Published;
 use crate::reactor::{ConnId, ListenerId, Reactor, mono_ns};
+use call::{Kind, Waiting, WaitingCalls};
 use conn::{Conn, Protocol};
 use engine::apply::mvcc::Reader;
 use engine::request_id::{IdMap, RequestIds};
+use net::grpc::StreamId;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -23,8 +27,14 @@ use std::sync::Arc;
 /// little memory twice.
 const SEND_BYTES_MAX: usize = 256 << 10;
 
+const NS_PER_MS: u64 = 1_000_000;
+
 /// How often connections learn the time, in nanoseconds: the window of their flood budgets.
 const TICK_NS: u64 = 1_000_000_000;
+
+/// How often waiting calls are looked at for a deadline that has passed, in nanoseconds, while there are any: late by less
+/// than a scheduler's tick on a busy machine, and a look at all of them costs microseconds.
+const DEADLINES_NS: u64 = 10_000_000;
 
 /// Calls of one shard that wait for the raft role, count. Above it new ones are answered "too many requests"; it also
 /// bounds the mailboxes, which reserve a slot per waiting call.
@@ -36,6 +46,8 @@ pub struct Settings {
     pub max_request_bytes: usize,
     pub max_txn_ops: usize,
     pub max_concurrent_streams: u32,
+    /// `--grpc-keepalive-*`.
+    pub keepalive: net::h2::keepalive::Rules,
 }
 
 pub struct Shard {
@@ -49,8 +61,7 @@ pub struct Shard {
     unopened: Vec<OwnedFd>,
     listeners: Vec<ListenerId>,
     conns: IdMap<Conn>,
-    /// Calls that wait for an answer of the raft role, by request id.
-    waiting: IdMap<call::Waiting>,
+    waiting: WaitingCalls,
     outbox: Vec<ToRaft>,
     /// Hashes of the store being computed, a stretch per turn.
     scans: VecDeque<hash::Scan>,
@@ -62,6 +73,7 @@ pub struct Shard {
     gone: Vec<ConnId>,
     draining: bool,
     next_tick_ns: u64,
+    next_deadlines_ns: u64,
 }
 
 impl Shard {
@@ -84,7 +96,7 @@ impl Shard {
             unopened: sockets,
             listeners: Vec::new(),
             conns: IdMap::default(),
-            waiting: IdMap::default(),
+            waiting: WaitingCalls::default(),
             outbox: Vec::new(),
             scans: VecDeque::new(),
             now_ns: 0,
@@ -92,6 +104,7 @@ impl Shard {
             gone: Vec::new(),
             draining: false,
             next_tick_ns: 0,
+            next_deadlines_ns: 0,
         }
     }
 
@@ -112,7 +125,7 @@ impl Shard {
         let Some(mut conn) = self.conns.remove(&id.0) else { return };
         self.now_ns = mono_ns();
         self.probe.grpc_received_bytes.add(bytes.len() as u64);
-        conn.receive(bytes, &self.settings);
+        conn.receive(bytes, &self.settings, self.now_ns / NS_PER_MS);
         self.serve(&mut conn);
         self.mark_dirty(&mut conn);
         self.conns.insert(id.0, conn);
@@ -120,7 +133,8 @@ impl Shard {
 
     /// The peer is gone: its calls have nobody to answer.
     pub fn closed(&mut self, id: ConnId) {
-        if self.conns.remove(&id.0).is_some() {
+        if let Some(conn) = self.conns.remove(&id.0) {
+            self.abandon_calls(&conn);
             self.gone.push(id);
         }
     }
@@ -143,7 +157,10 @@ impl Shard {
     }
 
     pub fn answer(&mut self, message: FromRaft) {
-        let Some(waiting) = self.waiting.remove(&message.id()) else { return };
+        let Some(waiting) = self.waiting.remove(message.id()) else { return };
+        if let Kind::Abandoned = waiting.kind {
+            return;
+        }
         let Some(mut conn) = self.conns.remove(&waiting.conn.0) else { return };
         self.finish(&mut conn, waiting, message);
         self.mark_dirty(&mut conn);
@@ -163,6 +180,10 @@ impl Shard {
         for id in std::mem::take(&mut self.dirty) {
             let Some(conn) = self.conns.get_mut(&id.0) else { continue };
             conn.dirty = false;
+            if conn.is_gone() {
+                self.close(id, reactor);
+                continue;
+            }
             let congested = conn.is_congested();
             if congested != conn.paused {
                 conn.paused = congested;
@@ -178,12 +199,33 @@ impl Shard {
                 conn.sending = true;
                 reactor.send(id, buf);
             } else if conn.broken || conn.is_done() {
-                self.conns.remove(&id.0);
-                reactor.close(id);
+                self.close(id, reactor);
             } else {
                 conn.spare = buf;
             }
         }
+    }
+
+    fn close<R: Reactor>(&mut self, id: ConnId, reactor: &mut R) {
+        if let Some(conn) = self.conns.remove(&id.0) {
+            self.abandon_calls(&conn);
+        }
+        reactor.close(id);
+    }
+
+    /// The calls of a connection that ends have nobody to answer.
+    fn abandon_calls(&mut self, conn: &Conn) {
+        if let Protocol::Grpc(grpc) = &conn.protocol {
+            grpc.tags().for_each(|id| self.waiting.abandon(id));
+        }
+    }
+
+    /// Remembers a call until the raft role has answered, under a name that its stream gives back when it is cancelled.
+    fn park(&mut self, conn: &mut Conn, id: u64, kind: Kind, stream: Option<StreamId>) {
+        if let (Protocol::Grpc(grpc), Some(stream)) = (&mut conn.protocol, stream) {
+            grpc.set_tag(stream, id);
+        }
+        self.waiting.insert(id, Waiting { conn: conn.id, kind });
     }
 
     /// Stops accepting and tells every connection that no new calls are taken.
@@ -204,19 +246,33 @@ impl Shard {
 
     /// True when no call waits and everything said has left.
     pub fn is_drained(&self) -> bool {
-        self.waiting.is_empty() && self.dirty.is_empty() && self.conns.values().all(|c| !c.sending && !c.has_output())
+        self.waiting.len() == 0 && self.dirty.is_empty() && self.conns.values().all(|c| !c.sending && !c.has_output())
     }
 
-    /// Lets time refill the flood budgets of connections. Answers when to be called again; None while there are none.
+    /// Lets connections know the time: flood budgets are refilled, silent clients probed. Answers when to be called again; None while there are none.
     pub fn pass_time(&mut self, mono_ns: u64) -> Option<u64> {
         if self.conns.is_empty() {
             return None;
         }
         if mono_ns >= self.next_tick_ns {
             self.next_tick_ns = mono_ns + TICK_NS;
-            self.conns.values_mut().for_each(|conn| conn.pass_time(mono_ns / 1_000_000));
+            for conn in self.conns.values_mut() {
+                if conn.pass_time(mono_ns / NS_PER_MS) && !conn.dirty {
+                    conn.dirty = true;
+                    self.dirty.push(conn.id);
+                }
+            }
         }
-        Some(self.next_tick_ns)
+        let mut next_ns = self.next_tick_ns;
+        if self.waiting.any_with_deadline() {
+            if mono_ns >= self.next_deadlines_ns {
+                self.next_deadlines_ns = mono_ns + DEADLINES_NS;
+                self.expire_calls(mono_ns);
+            }
+            next_ns = next_ns.min(self.next_deadlines_ns);
+        }
+        // What time brought leaves by the next flush: the turn before it must not wait.
+        if self.dirty.is_empty() { Some(next_ns) } else { Some(mono_ns) }
     }
 
     pub fn connections(&self) -> usize {

@@ -1,6 +1,6 @@
 //! From a gRPC request to its method, and from an answer back to its connection.
 
-use super::call::{Call, Failure, Kind, Read, Waiting, unreadable};
+use super::call::{Call, Failure, Kind, NO_DEADLINE, Read, Waiting, unreadable};
 use super::conn::{Conn, Protocol};
 use super::{CALLS_WAITING_MAX, Shard};
 use crate::api::error::Error;
@@ -11,18 +11,18 @@ use crate::exchange::{FromRaft, ToRaft};
 use crate::ops::metrics::Op;
 use bytes::{BufMut, Bytes, BytesMut};
 use engine::apply::kv::{Answer, Outcome, is_read_only, is_serializable, read_txn};
+use engine::pb::etcdserverpb::internal_raft_request::Request as Logged;
 use engine::pb::etcdserverpb::{
-    AlarmRequest, CompactionRequest, DeleteRangeRequest, MemberListRequest, PutRequest, RangeRequest, ResponseHeader,
-    TxnRequest,
+    AlarmRequest, InternalRaftRequest, MemberListRequest, RangeRequest, ResponseHeader, TxnRequest,
 };
 use engine::replica;
 use net::grpc::server::Event;
 use net::grpc::{Code, RequestHead, StreamId};
 use prost::Message;
 
-/// Most bytes of rows one answer holds: above it the range is refused, so that no request can hold the store twice in
-/// memory. Go's own limit for a message it receives is of this order (math.MaxInt32).
-const RANGE_BYTES_MAX: usize = i32::MAX as usize;
+/// Most bytes of one answer: above it the call is refused before anything is encoded. Go's own limit for a message
+/// (math.MaxInt32).
+const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
 
 /// Fields of InternalRaftRequest, from the message table.
 mod field {
@@ -35,6 +35,12 @@ mod field {
 
 type Handled = Result<(), Failure>;
 
+/// What is to be logged: an encoded InternalRaftRequest and the id in it.
+struct Entry {
+    id: u64,
+    payload: Bytes,
+}
+
 impl Shard {
     pub(super) fn serve_grpc(&mut self, conn: &mut Conn) {
         loop {
@@ -43,8 +49,7 @@ impl Shard {
                 None => return,
                 Some(Event::Unary { stream, head, message }) => self.call(conn, stream, &head, message),
                 Some(Event::Http { stream, head, .. }) => self.serve_page_h2(conn, stream, &head),
-                // The answer of a call that is gone finds no stream and is dropped there.
-                Some(Event::Reset { .. }) => {}
+                Some(Event::Reset { tag, .. }) => self.waiting.abandon(tag),
                 Some(Event::Open { .. } | Event::Message { .. } | Event::End { .. }) => {
                     unreachable!("every method is classified as unary")
                 }
@@ -58,7 +63,7 @@ impl Shard {
             Found::Absent(id) => {
                 self.probe.method(id).started.add(1);
                 let text = format!("{} is not available in this version", head.path.trim_start_matches('/'));
-                let call = Call { stream, method: id, op: None, began_ns: self.now_ns };
+                let call = Call { stream, method: id, op: None, began_ns: self.now_ns, deadline_ns: NO_DEADLINE };
                 return self.refuse(conn, call, Failure::Status(Code::Unimplemented, text.into()));
             }
             Found::Unknown(text) => {
@@ -69,7 +74,9 @@ impl Shard {
         let probe = self.probe.method(id);
         probe.started.add(1);
         probe.received.add(1);
-        let call = Call { stream, method: id, op: op_of(method), began_ns: self.now_ns };
+        let timeout_ns = head.timeout.map_or(NO_DEADLINE, |t| u64::try_from(t.as_nanos()).unwrap_or(NO_DEADLINE));
+        let deadline_ns = self.now_ns.saturating_add(timeout_ns);
+        let call = Call { stream, method: id, op: op_of(method), began_ns: self.now_ns, deadline_ns };
         if self.published.leader() == 0 && head.header("hasleader") == Some("true") {
             return self.refuse(conn, call, Error::NoLeader.into());
         }
@@ -100,10 +107,9 @@ impl Shard {
     }
 
     fn answer_range(&mut self, conn: &mut Conn, call: Call, request: &RangeRequest) -> Handled {
-        let result = self.reader.range(request, RANGE_BYTES_MAX).map_err(Error::from)?;
+        let result = self.reader.range(request, ANSWER_BYTES_MAX).map_err(Error::from)?;
         if result.cut {
-            let text = "trying to send message larger than max (the range holds more than 2147483647 bytes)";
-            return Err(Failure::Status(Code::ResourceExhausted, text.into()));
+            return Err(too_large("more"));
         }
         self.probe.ranges.add(1);
         let header = self.header(result.revision);
@@ -112,22 +118,30 @@ impl Shard {
     }
 
     fn put(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let (request, message) = wire::read_for_log::<PutRequest>(&wire::PUT, message)?;
+        let (entry, Logged::Put(request)) = self.entry(field::PUT, &wire::for_log(&wire::PUT, message)?)? else {
+            unreachable!("a put was wrapped")
+        };
         kv::check_put(&request)?;
-        self.propose(conn, call, field::PUT, &message)
+        self.propose(conn, call, entry)
     }
 
     fn delete_range(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let (request, message) = wire::read_for_log::<DeleteRangeRequest>(&wire::DELETE_RANGE, message)?;
+        let (entry, Logged::DeleteRange(request)) =
+            self.entry(field::DELETE_RANGE, &wire::for_log(&wire::DELETE_RANGE, message)?)?
+        else {
+            unreachable!("a delete was wrapped")
+        };
         kv::check_delete_range(&request)?;
-        self.propose(conn, call, field::DELETE_RANGE, &message)
+        self.propose(conn, call, entry)
     }
 
     fn txn(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let (request, message) = wire::read_for_log::<TxnRequest>(&wire::TXN, message)?;
+        let (entry, Logged::Txn(request)) = self.entry(field::TXN, &wire::for_log(&wire::TXN, message)?)? else {
+            unreachable!("a txn was wrapped")
+        };
         kv::check_txn(&request, self.settings.max_txn_ops)?;
         if !is_read_only(&request) {
-            return self.propose(conn, call, field::TXN, &message);
+            return self.propose(conn, call, entry);
         }
         if is_serializable(&request) || self.published.read_gate_open() {
             return self.answer_read_txn(conn, call, &request);
@@ -142,8 +156,8 @@ impl Shard {
     }
 
     fn compact(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
-        let (_, message) = wire::read_for_log::<CompactionRequest>(&wire::COMPACTION, message)?;
-        self.propose(conn, call, field::COMPACTION, &message)
+        let (entry, _) = self.entry(field::COMPACTION, &wire::for_log(&wire::COMPACTION, message)?)?;
+        self.propose(conn, call, entry)
     }
 
     fn member_list(&mut self, conn: &mut Conn, call: Call, message: Bytes) -> Handled {
@@ -188,24 +202,31 @@ impl Shard {
         Ok(())
     }
 
-    /// Wraps the request's own bytes into a log entry's payload and hands it to the raft role: nothing is encoded twice, and
-    /// what is logged is what the client sent.
-    fn propose(&mut self, conn: &mut Conn, call: Call, field: u32, message: &[u8]) -> Handled {
-        self.check_room()?;
+    /// Wraps the request's own bytes into a log entry's payload and decodes it from there: nothing is encoded twice, what is
+    /// logged is what the client sent, and nothing is logged that apply could not read. A bare request may be nested as deep
+    /// as can be read at all; with the wrapper around it, it is one level deeper, and would end every member for good.
+    fn entry(&mut self, field: u32, message: &[u8]) -> Result<(Entry, Logged), Failure> {
         let id = self.ids.next_id();
-        let request = wrap(field, message, id);
-        if request.len() > self.settings.max_request_bytes {
+        let payload = wrap(field, message, id);
+        let wrapped = InternalRaftRequest::decode(payload.clone()).map_err(unreadable)?;
+        Ok((Entry { id, payload }, wrapped.request.expect("the field of a request was written")))
+    }
+
+    fn propose(&mut self, conn: &mut Conn, call: Call, entry: Entry) -> Handled {
+        self.check_room()?;
+        let Entry { id, payload } = entry;
+        if payload.len() > self.settings.max_request_bytes {
             return Err(Error::RequestTooLarge.into());
         }
-        self.waiting.insert(id, Waiting { conn: conn.id, kind: Kind::Proposal(call) });
-        self.outbox.push(ToRaft::Propose { id, request });
+        self.park(conn, id, Kind::Proposal(call), Some(call.stream));
+        self.outbox.push(ToRaft::Propose { id, request: payload });
         Ok(())
     }
 
     fn wait_to_read(&mut self, conn: &mut Conn, call: Call, read: Read) -> Handled {
         self.check_room()?;
         let id = self.ids.next_id();
-        self.waiting.insert(id, Waiting { conn: conn.id, kind: Kind::Read(call, read) });
+        self.park(conn, id, Kind::Read(call, read), Some(call.stream));
         self.outbox.push(ToRaft::Read { id });
         Ok(())
     }
@@ -243,7 +264,20 @@ impl Shard {
             (Kind::Page { target, stream }, FromRaft::ReadReady { result, .. }) => {
                 self.finish_page(conn, &target, stream, result);
             }
+            (Kind::Abandoned, _) => {}
             (kind, message) => unreachable!("{message:?} answers {kind:?}"),
+        }
+    }
+
+    /// Tells the clients whose calls have waited too long.
+    pub(super) fn expire_calls(&mut self, mono_ns: u64) {
+        self.now_ns = mono_ns;
+        for (id, call) in self.waiting.take_expired(mono_ns) {
+            let Some(mut conn) = self.conns.remove(&id.0) else { continue };
+            let status = net::grpc::Status::deadline_exceeded();
+            self.refuse(&mut conn, call, Failure::Status(status.code, status.message));
+            self.mark_dirty(&mut conn);
+            self.conns.insert(id.0, conn);
         }
     }
 
@@ -262,6 +296,9 @@ impl Shard {
     }
 
     fn respond(&mut self, conn: &mut Conn, call: Call, len: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        if len > ANSWER_BYTES_MAX {
+            return self.refuse(conn, call, too_large(&len.to_string()));
+        }
         let Protocol::Grpc(grpc) = &mut conn.protocol else { return };
         grpc.respond_unary(call.stream, len, encode);
         let probe = self.probe.method(call.method);
@@ -313,10 +350,17 @@ fn too_many_requests() -> Failure {
     Error::TooManyRequests.into()
 }
 
+/// Go's text for an answer that no client would take.
+fn too_large(len: &str) -> Failure {
+    let text = format!("grpc: trying to send message larger than max ({len} vs. {ANSWER_BYTES_MAX})");
+    Failure::Status(Code::ResourceExhausted, text.into())
+}
+
 fn failure_of(error: replica::Error) -> Failure {
     match error {
         replica::Error::Apply(error) => Error::from(error).into(),
         replica::Error::TooManyRequests => too_many_requests(),
+        replica::Error::NoSpace => Error::NoSpace.into(),
         replica::Error::Timeout => Error::Timeout.into(),
         replica::Error::LeaderChanged => Error::LeaderChanged.into(),
         replica::Error::Stopped => Error::Stopped.into(),
@@ -340,7 +384,7 @@ fn wrap(field: u32, message: &[u8], id: u64) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::pb::etcdserverpb::{InternalRaftRequest, RequestHeader, internal_raft_request};
+    use engine::pb::etcdserverpb::{PutRequest, RequestHeader};
 
     #[test]
     fn wrapping_is_encoding() {
@@ -348,7 +392,7 @@ mod tests {
             let put = PutRequest { key: "foo".into(), value: vec![7; 300].into(), ..Default::default() };
             let whole = InternalRaftRequest {
                 header: Some(RequestHeader { id, ..Default::default() }),
-                request: Some(internal_raft_request::Request::Put(put.clone())),
+                request: Some(Logged::Put(put.clone())),
                 ..Default::default()
             };
             assert_eq!(wrap(field::PUT, &put.encode_to_vec(), id), whole.encode_to_vec());

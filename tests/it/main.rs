@@ -3,11 +3,15 @@
 mod boot;
 mod crash;
 mod fallback;
+mod full_disk;
 mod http;
 mod kv;
 mod ledger;
+mod overload;
+mod peer;
 mod seccomp;
 mod semantics;
 mod server;
 mod steps;
 mod tools;
+mod wire;

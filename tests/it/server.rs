@@ -24,6 +24,8 @@ pub struct Setup {
     pub deny_io_uring: bool,
     /// Another program than the `etcd` of this build, such as Go etcd.
     pub program: Option<PathBuf>,
+    /// Mounts a small disk on `disk` in its directory, which no other process sees.
+    pub small_disk: bool,
 }
 
 impl Setup {
@@ -125,6 +127,9 @@ impl Server {
         command.args(&setup.flags).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         if setup.deny_io_uring {
             seccomp::deny_io_uring(&mut command);
+        }
+        if setup.small_disk {
+            crate::full_disk::give_small_disk(&mut command, &dir.join("disk"));
         }
         let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         Self { child, client_port, peer_port, dir: dir.to_owned(), setup, log_path }

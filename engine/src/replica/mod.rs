@@ -8,6 +8,7 @@
 mod open;
 mod proposals;
 mod reads;
+mod space;
 
 pub use open::{OpenError, Opened, Start, open};
 
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use proposals::Proposals;
 use prost::Message as _;
 use reads::Reads;
+use space::{Change, Space, Verdict};
 use std::collections::VecDeque;
 
 /// The version this member claims in the log (the cluster version is its major and minor with patch 0).
@@ -109,6 +111,8 @@ pub enum Error {
     /// Found while applying; every member finds the same.
     Apply(kv::Error),
     TooManyRequests,
+    /// The log has no room for it and the next segment cannot be allocated.
+    NoSpace,
     /// Not done in time; it may still be done later.
     Timeout,
     /// Leadership moved while a read waited.
@@ -134,18 +138,41 @@ pub struct Status {
     pub ready: bool,
     /// Proposals accepted and not yet answered.
     pub pending: u64,
+    /// Requests are refused: the disk has no space for the next segment of the log.
+    pub log_full: bool,
     /// Bumped whenever membership or the cluster version changed.
     pub cluster_generation: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    LeaderChanged { from: u64, to: u64, term: u64 },
-    BecameLeader { term: u64 },
+    LeaderChanged {
+        from: u64,
+        to: u64,
+        term: u64,
+    },
+    BecameLeader {
+        term: u64,
+    },
     Published,
-    ClusterVersion { version: String, initial: bool },
-    MemberAdded { id: u64 },
-    MemberRemoved { id: u64 },
+    ClusterVersion {
+        version: String,
+        initial: bool,
+    },
+    MemberAdded {
+        id: u64,
+    },
+    MemberRemoved {
+        id: u64,
+    },
+    /// The next segment of the log cannot be allocated (an errno); requests go on while this one has room.
+    LogSpaceShort {
+        errno: i32,
+    },
+    /// There is no room left for requests.
+    LogFull,
+    /// There is a next segment again.
+    LogSpaceRestored,
 }
 
 /// A Ready whose records are in the log but not yet durable.
@@ -162,6 +189,9 @@ pub struct Replica {
     machine: Machine,
     proposals: Proposals,
     reads: Reads,
+    space: Space,
+    /// Bytes that entries given to consensus in this turn will take in the log.
+    stepped_bytes: u64,
     ids: RequestIds,
     now: Now,
     next_tick_ns: u64,
@@ -176,7 +206,11 @@ pub struct Replica {
     status: Status,
     effects: VecDeque<Effect>,
     dirty: bool,
+    /// Asked to stop: nothing new is begun, what is under way is still written and answered.
     stopping: bool,
+    /// The log is being closed: nothing more may go into it.
+    closing: bool,
+    /// When to look again after a disk without room for the next log segment.
     /// Failed or stopped: nothing goes in or comes out any more.
     halted: bool,
 }
@@ -195,6 +229,8 @@ impl Replica {
         let mut replica = Self {
             proposals: Proposals::new(config.request_timeout_ns),
             reads: Reads::new(config.request_timeout_ns),
+            space: Space::default(),
+            stepped_bytes: 0,
             ids,
             now,
             next_tick_ns: now.mono_ns + config.tick_ns,
@@ -208,6 +244,7 @@ impl Replica {
             effects: VecDeque::new(),
             dirty: true,
             stopping: false,
+            closing: false,
             halted: false,
             config,
             node,
@@ -257,6 +294,11 @@ impl Replica {
         match input {
             Input::Tick => {}
             Input::Propose { id, .. } if self.stopping => self.answer(id, Err(Error::Stopped)),
+            // Who gave up is no longer counted as pending, but its record still waits for the disk.
+            Input::Propose { id, .. } if self.log.pending_bytes() >= limits::LOG_PENDING_BYTES_MAX => {
+                self.answer(id, Err(Error::TooManyRequests));
+            }
+            Input::Propose { id, .. } if self.space.is_full() => self.answer(id, Err(Error::NoSpace)),
             Input::Propose { id, request } => {
                 if let Err(error) = self.proposals.admit(id, request, now.mono_ns) {
                     self.answer(id, Err(error));
@@ -267,17 +309,16 @@ impl Replica {
                     self.effects.push_back(Effect::ReadReady { id, result: Err(error) });
                 }
             }
-            Input::Message(message) => self.node.step(message),
+            // Lost, as far as the sender knows: what it brings would keep the log from ever being closed.
+            Input::Message(_) if self.stopping => {}
+            Input::Message(message) => self.step(message),
             Input::Unreachable { member_id } => self.node.report_unreachable(member_id),
             Input::FileDone { id, result, buf } => {
                 if let Err(fatal) = self.log.handle(id, result, buf) {
                     self.fail(fatal.to_string());
                 }
             }
-            Input::Stop => {
-                self.stopping = true;
-                self.log.close();
-            }
+            Input::Stop => self.stopping = true,
         }
         self.pass_time();
     }
@@ -302,7 +343,9 @@ impl Replica {
         if self.now.mono_ns < self.next_tick_ns {
             return;
         }
-        self.node.tick();
+        if !self.stopping {
+            self.node.tick();
+        }
         // A thread that was held up ticks once, not once for every tick it missed: a burst of ticks would start an
         // election before the heartbeats waiting in the socket are read.
         self.next_tick_ns = self.now.mono_ns + self.config.tick_ns;
@@ -327,12 +370,21 @@ impl Replica {
         if self.halted {
             return;
         }
-        loop {
+        self.watch_space();
+        while !self.closing {
             self.propose_own();
             self.propose_waiting();
             self.release_persisted();
             let Some(ready) = self.node.take_ready() else { break };
             self.take(ready);
+            self.stepped_bytes = 0;
+        }
+        // Closed only when consensus has nothing more to say: a completed write makes commits, and they are records too.
+        // On a full disk that moment would never come.
+        let settled = self.unpersisted.is_empty() || self.log.next_segment_error().is_some();
+        if self.stopping && !self.closing && settled {
+            self.closing = true;
+            self.log.close();
         }
         if self.machine.store.is_compacting() {
             self.machine.store.compact_step(limits::COMPACTION_STEP_ROWS);
@@ -340,7 +392,7 @@ impl Replica {
         }
         self.update_status();
         self.settle_reads();
-        if self.stopping && self.log.is_closed() && !self.halted {
+        if self.closing && self.log.is_closed() && !self.halted {
             self.halted = true;
             for id in self.proposals.drain() {
                 self.answer(id, Err(Error::Stopped));
@@ -481,7 +533,7 @@ impl Replica {
         let id = self.ids.next_id();
         let header = Some(etcdserverpb::RequestHeader { id, ..Default::default() });
         let request = etcdserverpb::InternalRaftRequest { id: 0, request: Some(request), header };
-        match self.proposals.admit(id, request.encode_to_vec().into(), self.now.mono_ns) {
+        match self.proposals.admit_own(id, request.encode_to_vec().into(), self.now.mono_ns) {
             Ok(()) => Step::Proposed { id },
             Err(_) => Step::Wanted,
         }
@@ -489,10 +541,11 @@ impl Replica {
 
     /// With no leader, proposals wait (as in etcd) until there is one or their time is up.
     fn propose_waiting(&mut self) {
-        if self.node.leader() == 0 {
+        if self.node.leader() == 0 || self.stopping {
             return;
         }
-        let batch = self.proposals.take_unproposed();
+        let mut batch = self.proposals.take_own();
+        batch.extend(self.take_fitting());
         if batch.is_empty() {
             return;
         }
@@ -502,6 +555,62 @@ impl Replica {
                 self.proposals.complete(id);
                 self.answer(id, Err(Error::Dropped));
             }
+        }
+    }
+
+    /// Clients' proposals for which the log has room. Those for which there never will be are refused.
+    fn take_fitting(&mut self) -> Vec<(u64, Bytes)> {
+        let Some(first_bytes) = self.proposals.next_log_bytes() else { return Vec::new() };
+        let room_bytes = self.room(first_bytes).bytes;
+        let batch = self.proposals.take_fitting(room_bytes);
+        if let Some(bytes) = self.proposals.next_log_bytes() {
+            let left_bytes = room_bytes.saturating_sub(proposals::log_bytes_of(&batch));
+            if self.judge(bytes, left_bytes) == Verdict::Full {
+                for id in self.proposals.refuse_unproposed() {
+                    self.answer(id, Err(Error::NoSpace));
+                }
+            }
+        }
+        batch
+    }
+
+    /// Room in the log, less what consensus was given and the log was not yet.
+    fn room(&self, entry_bytes: u64) -> wal::Room {
+        let room = self.log.room(entry_bytes);
+        wal::Room { bytes: room.bytes.saturating_sub(self.stepped_bytes), ..room }
+    }
+
+    fn judge(&mut self, bytes: u64, room_bytes: u64) -> Verdict {
+        let was_full = self.space.is_full();
+        let verdict = self.space.judge(bytes, room_bytes);
+        if self.space.is_full() && !was_full {
+            self.effects.push_back(Effect::Event(Event::LogFull));
+        }
+        verdict
+    }
+
+    fn watch_space(&mut self) {
+        match self.space.watch(&mut self.log, self.now.mono_ns) {
+            None => {}
+            Some(Change::Short(errno)) => self.effects.push_back(Effect::Event(Event::LogSpaceShort { errno })),
+            Some(Change::Restored) => self.effects.push_back(Effect::Event(Event::LogSpaceRestored)),
+        }
+    }
+
+    /// Takes a message, unless it brings entries that the log has no room for: those are lost on the way, as far as raft
+    /// knows, and come again. What raft itself writes may use the reserve.
+    fn step(&mut self, message: raftpb::Message) {
+        if message.entries.is_empty() {
+            return self.node.step(message);
+        }
+        let bytes: u64 = message.entries.iter().map(|entry| proposals::log_bytes(&entry.data)).sum();
+        let room = self.room(bytes);
+        let normal = raftpb::EntryType::Normal as i32;
+        let own = message.entries.iter().all(|entry| entry.data.is_empty() || entry.r#type != normal);
+        let room_bytes = if own { room.bytes + room.reserve_bytes } else { room.bytes };
+        if (own && bytes <= room_bytes) || self.judge(bytes, room_bytes) == Verdict::Fits {
+            self.stepped_bytes += bytes;
+            self.node.step(message);
         }
     }
 
@@ -516,6 +625,7 @@ impl Replica {
         self.status.applied = self.machine.applied();
         // The cluster version is decided in the next batch; waiting for it spares clients a server that knows none.
         self.status.ready = self.publish == Step::Done && self.machine.cluster.version().is_some();
+        self.status.log_full = self.space.is_full();
         self.status.pending = self.proposals.len() as u64;
         self.status.read_gate_open = leads
             && self.node.is_sole_voter()

@@ -104,7 +104,8 @@ impl Background {
         if tail.closing {
             return None;
         }
-        let op = self.zero_tail(tail).or_else(|| self.prepare(true));
+        // Space for the next segment first: that it is missing should be known while there is still room in this one.
+        let op = self.prepare(false).or_else(|| self.zero_tail(tail)).or_else(|| self.prepare(true));
         if op.is_none() {
             self.zeros = None;
         }
@@ -218,11 +219,15 @@ impl Background {
         }
     }
 
+    /// The next segment has its space on the medium.
+    pub fn is_usable(&self) -> bool {
+        matches!(self.next, Stage::Allocated | Stage::Zeroed | Stage::Ready)
+    }
+
     /// Hands the prepared segment to the foreground, if it can be used and nothing is in flight on it.
     pub fn take_next(&mut self) -> Option<(FileId, PathBuf)> {
-        let usable = matches!(self.next, Stage::Allocated | Stage::Zeroed | Stage::Ready);
         let busy = matches!(self.in_flight, Some(Job::ZeroNext { .. } | Job::SyncNext));
-        if !usable || busy {
+        if !self.is_usable() || busy {
             return None;
         }
         let file = self.next_file;

@@ -227,6 +227,15 @@ impl Batch {
         self.parts.get(1)
     }
 
+    /// Bytes left in the segment being filled.
+    pub fn left_bytes(&self) -> u64 {
+        self.segment_bytes.saturating_sub(self.parts.back().expect("there is always a segment to fill").end())
+    }
+
+    pub fn segments_open(&self) -> usize {
+        self.parts.len()
+    }
+
     /// Goes on to the next segment, whose header is durable.
     pub fn advance(&mut self) {
         assert!(!self.front().has_unsent() && self.front().marks.is_empty(), "the old segment is durable");

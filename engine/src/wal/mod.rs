@@ -19,4 +19,4 @@ pub use create::create;
 pub use error::{Fatal, RecoverError};
 pub use recover::{Options, Recovered, recover};
 pub use segment::SegmentName;
-pub use writer::{Config, Seq, Tail, Writer};
+pub use writer::{Config, Room, Seq, Tail, Writer};

@@ -12,7 +12,8 @@ use super::segment::SegmentName;
 use crate::disk::AlignedBuf;
 use crate::effect::{FileId, FileOp, FileResult, OpId};
 use crate::limits::{
-    WAL_BATCH_BYTES_MAX, WAL_BLOCK_BYTES, WAL_SEGMENT_BYTES, WAL_ZERO_GAP_BYTES, WAL_ZERO_PIECE_BYTES,
+    WAL_BATCH_BYTES_MAX, WAL_BLOCK_BYTES, WAL_RESERVE_BYTES, WAL_RESERVE_SHARE, WAL_SEGMENT_BYTES, WAL_ZERO_GAP_BYTES,
+    WAL_ZERO_PIECE_BYTES,
 };
 use crate::pb::raftpb::{Entry, HardState};
 use crate::pb::walpb;
@@ -91,6 +92,18 @@ enum Foreground {
     },
 }
 
+/// Space that the log has for certain, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// For everybody's entries.
+    pub bytes: u64,
+    /// Beyond that, for raft's own records.
+    pub reserve_bytes: u64,
+}
+
+/// Head of a segment, in bytes: checksum, metadata and hard state, with room to spare.
+const SEGMENT_HEADER_BYTES_MAX: u64 = 256;
+
 #[derive(PartialEq, Eq)]
 enum Closing {
     No,
@@ -99,6 +112,7 @@ enum Closing {
 }
 
 pub struct Writer {
+    segment_bytes: u64,
     batch_bytes_max: usize,
     batch: Batch,
     background: Background,
@@ -121,6 +135,7 @@ impl Writer {
     pub fn new(tail: Tail, config: &Config) -> Self {
         assert!(config.batch_bytes_max.is_multiple_of(WAL_BLOCK_BYTES) && config.batch_bytes_max > 0);
         Self {
+            segment_bytes: config.segment_bytes,
             batch_bytes_max: config.batch_bytes_max,
             batch: Batch::new(&tail, config),
             background: Background::new(config, &tail),
@@ -193,6 +208,30 @@ impl Writer {
     /// Last failure to truncate, close or remove an old file: space not given back, nothing else.
     pub fn cleanup_error(&self) -> Option<i32> {
         self.background.cleanup_error()
+    }
+
+    /// The next segment has its space on the medium.
+    pub fn has_next_segment(&self) -> bool {
+        self.background.is_usable()
+    }
+
+    /// What may still be appended with its space on the medium assured. An entry takes its payload and
+    /// `WAL_ENTRY_OVERHEAD_BYTES`. Appends beyond it are taken, but wait for a segment that may never come.
+    ///
+    /// A next segment takes anything, however large: it grows if `entry_bytes` of one entry are more than a segment holds.
+    pub fn room(&self, entry_bytes: u64) -> Room {
+        let reserve_bytes = WAL_RESERVE_BYTES.min(self.segment_bytes / WAL_RESERVE_SHARE);
+        let left_bytes = match (self.batch.segments_open(), self.background.is_usable()) {
+            // What does not fit behind the last record fits into the next segment.
+            (1, true) => {
+                let next_bytes = self.segment_bytes.saturating_sub(SEGMENT_HEADER_BYTES_MAX);
+                let oversized = entry_bytes > next_bytes.saturating_sub(reserve_bytes);
+                self.batch.left_bytes().max(next_bytes).max(if oversized { entry_bytes + reserve_bytes } else { 0 })
+            }
+            (1, false) | (2, true) => self.batch.left_bytes(),
+            _ => 0,
+        };
+        Room { bytes: left_bytes.saturating_sub(reserve_bytes), reserve_bytes: reserve_bytes.min(left_bytes) }
     }
 
     pub fn segment(&self) -> SegmentName {

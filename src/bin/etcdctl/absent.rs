@@ -16,14 +16,11 @@ const fn moved(name: &'static str) -> Command {
     Command { name, hidden: true, run: Some(run_moved), raw: true, ..Command::EMPTY }
 }
 
-pub static TXN: Command = absent("txn", "Several requests in one transaction (not available yet)", KEY_VALUE);
-pub static COMPACTION: Command = absent("compaction", "Compacts the event history (not available yet)", KEY_VALUE);
 pub static LEASE: Command = absent("lease", "Lease related commands (not available yet)", KEY_VALUE);
 pub static WATCH: Command = absent("watch", "Watches events on keys or prefixes (not available yet)", KEY_VALUE);
 pub static ALARM: Command = absent("alarm", "Alarm related commands (not available yet)", CLUSTER);
 pub static DEFRAG: Command = absent("defrag", "Defragments the storage of members (not available yet)", CLUSTER);
 pub static DOWNGRADE: Command = absent("downgrade", "Downgrade related commands (not available yet)", CLUSTER);
-pub static MEMBER: Command = absent("member", "Membership related commands (not available yet)", CLUSTER);
 pub static MOVE_LEADER: Command = absent("move-leader", "Hands leadership to a member (not available yet)", CLUSTER);
 pub static SNAPSHOT: Command = absent("snapshot", "Saves snapshots of the store (not available yet)", CLUSTER);
 pub static ELECT: Command = absent("elect", "Takes part in leader election (not available yet)", CONCURRENCY);
@@ -66,7 +63,7 @@ fn explain(matches: &Matches) -> String {
 }
 
 fn has_subcommands(name: &str) -> bool {
-    ["alarm", "auth", "check", "downgrade", "lease", "member", "role", "snapshot", "user"].contains(&name)
+    ["alarm", "auth", "check", "downgrade", "lease", "role", "snapshot", "user"].contains(&name)
 }
 
 #[cfg(test)]
@@ -79,7 +76,7 @@ mod tests {
         for (line, text) in [
             ("lease grant 5 --foo", "lease grant is not available in this version yet"),
             ("watch --prefix a", "watch is not available in this version yet"),
-            ("member", "member is not available in this version yet"),
+            ("auth", "auth is not available in this version yet"),
             ("snapshot restore x.db --data-dir d", "snapshot restore has moved: use etcdutl snapshot restore"),
             ("defrag --data-dir=d", "defrag --data-dir has moved: use etcdutl defrag --data-dir"),
         ] {

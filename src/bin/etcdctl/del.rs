@@ -38,13 +38,18 @@ fn run(matches: &Matches) -> u8 {
 
 fn del(matches: &Matches) -> Result<Output, Failure> {
     let request = request(matches)?;
+    time_for_regret(matches);
+    let globals = globals(matches)?;
+    let response = globals.client()?.delete_range(&request, globals.deadline())?;
+    globals.printer.del(&response)
+}
+
+/// Announces the deletion of a range and waits, unless `--range` says that it is meant.
+pub fn time_for_regret(matches: &Matches) {
     if let Some(warning) = warning(matches) {
         write_stderr(warning.as_bytes());
         std::thread::sleep(REGRET);
     }
-    let globals = globals(matches)?;
-    let response = globals.client()?.delete_range(&request, globals.deadline())?;
-    globals.printer.del(&response)
 }
 
 fn warning(matches: &Matches) -> Option<String> {
@@ -59,7 +64,7 @@ fn warning(matches: &Matches) -> Option<String> {
     ))
 }
 
-fn request(matches: &Matches) -> Result<DeleteRangeRequest, Failure> {
+pub fn request(matches: &Matches) -> Result<DeleteRangeRequest, Failure> {
     if matches.args.is_empty() || matches.args.len() > 2 {
         let text = "del command needs one argument as key and an optional argument as range_end";
         return Err(Failure::bad_args(text));

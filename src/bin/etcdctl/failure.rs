@@ -12,6 +12,7 @@ pub struct Failure {
 impl Failure {
     const ERROR: u8 = 1;
     const BAD_CONNECTION: u8 = 2;
+    const INVALID_INPUT: u8 = 3;
     const BAD_FEATURE: u8 = 4;
     const BAD_ARGS: u8 = 128;
 
@@ -21,6 +22,11 @@ impl Failure {
 
     pub fn bad_connection(message: impl Into<String>) -> Failure {
         Failure { code: Failure::BAD_CONNECTION, message: message.into() }
+    }
+
+    /// Text from stdin that is not what the command reads.
+    pub fn invalid_input(message: impl Into<String>) -> Failure {
+        Failure { code: Failure::INVALID_INPUT, message: message.into() }
     }
 
     /// A known flag with a value that is not.

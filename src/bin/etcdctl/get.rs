@@ -5,7 +5,7 @@ use etcd_uring::client::cli::{Command, Flag, Kind, Matches};
 
 use crate::failure::Failure;
 use crate::print::{Format, Output};
-use crate::range::{check_exclusive, key_range};
+use crate::range::{check_exclusive, is_serializable, key_range};
 use crate::{KEY_VALUE, finish, globals};
 
 pub static COMMAND: Command = Command {
@@ -63,7 +63,8 @@ fn get(matches: &Matches) -> Result<Output, Failure> {
     globals.printer.get(&response)
 }
 
-fn request(matches: &Matches) -> Result<RangeRequest, Failure> {
+/// What the operands and flags ask for; a line of `txn` asks in the same words.
+pub fn request(matches: &Matches) -> Result<RangeRequest, Failure> {
     if matches.args.is_empty() {
         let text = "get command needs one argument as key and an optional argument as range_end";
         return Err(Failure::bad_args(text));
@@ -104,14 +105,6 @@ fn request(matches: &Matches) -> Result<RangeRequest, Failure> {
         min_create_revision,
         max_create_revision,
     })
-}
-
-fn is_serializable(consistency: &str) -> Result<bool, Failure> {
-    match consistency {
-        "s" => Ok(true),
-        "l" => Ok(false),
-        other => Err(Failure::bad_feature(format!("unknown consistency flag {other:?}"))),
-    }
 }
 
 fn sorting(order: &str, target: &str) -> Result<(SortOrder, SortTarget), Failure> {

@@ -3,15 +3,18 @@
 //! A command returns a `Failure` or `Output`; only this file turns them into stderr lines and exit codes.
 
 mod absent;
+mod compaction;
 mod del;
 mod endpoint;
 mod failure;
 mod get;
 mod globals;
+mod member;
 mod options;
 mod print;
 mod put;
 mod range;
+mod txn;
 mod version;
 
 use std::process::ExitCode;
@@ -37,8 +40,8 @@ static ROOT: Command = Command {
         &get::COMMAND,
         &put::COMMAND,
         &del::COMMAND,
-        &absent::TXN,
-        &absent::COMPACTION,
+        &txn::COMMAND,
+        &compaction::COMMAND,
         &absent::ALARM,
         &absent::DEFRAG,
         &endpoint::COMMAND,
@@ -46,7 +49,7 @@ static ROOT: Command = Command {
         &absent::WATCH,
         &version::COMMAND,
         &absent::LEASE,
-        &absent::MEMBER,
+        &member::COMMAND,
         &absent::SNAPSHOT,
         &absent::MAKE_MIRROR,
         &absent::LOCK,

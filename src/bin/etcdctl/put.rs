@@ -43,7 +43,7 @@ fn put(matches: &Matches) -> Result<Output, Failure> {
     globals.printer.put(&response)
 }
 
-fn request(matches: &Matches, stdin: &mut impl Read) -> Result<PutRequest, Failure> {
+pub fn request(matches: &Matches, stdin: &mut impl Read) -> Result<PutRequest, Failure> {
     let missing = || Failure::bad_args("put command needs 1 argument and input from stdin or 2 arguments");
     let key = matches.args.first().ok_or_else(missing)?;
     let ignore_value = matches.bool("ignore-value");

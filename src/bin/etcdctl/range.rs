@@ -38,6 +38,15 @@ pub fn check_exclusive(prefix: bool, from_key: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether one server's own view is enough (`--consistency=s`).
+pub fn is_serializable(consistency: &str) -> Result<bool, Failure> {
+    match consistency {
+        "s" => Ok(true),
+        "l" => Ok(false),
+        other => Err(Failure::bad_feature(format!("unknown consistency flag {other:?}"))),
+    }
+}
+
 /// The first key after all keys that begin with `prefix`.
 fn prefix_end(prefix: &[u8]) -> Bytes {
     let Some(at) = prefix.iter().rposition(|b| *b < 0xff) else { return Bytes::from_static(OPEN_END) };

@@ -148,6 +148,13 @@ impl Matches {
         }
     }
 
+    pub fn float(&self, name: &str) -> f64 {
+        match self.setting(name).value {
+            Value::Float(v) => v,
+            _ => panic!("flag --{name} is not a float"),
+        }
+    }
+
     pub fn duration_ns(&self, name: &str) -> i64 {
         match self.setting(name).value {
             Value::Duration(v) => v,
@@ -229,6 +236,14 @@ impl Program {
             parse::Outcome::Run(matches) => matches,
             parse::Outcome::Mistake(text) => panic!("{text}"),
             _ => panic!("help was asked for"),
+        }
+    }
+
+    /// The command a list of words calls; None if the words are wrong or ask for help.
+    pub fn matches_of(&'static self, args: Vec<Vec<u8>>) -> Option<Matches> {
+        match self.parse(args) {
+            parse::Outcome::Run(matches) => Some(matches),
+            _ => None,
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) fn parse(program: &'static Program, args: Vec<Vec<u8>>) -> Outcome {
     loop {
         let here = *path.last().expect("the root");
         let Some(at) = command_word(&path, &args) else { break };
-        if path.len() == 1 && args[at] == b"help" {
+        if path.len() == 1 && is_help(program, &args[at]) {
             args.remove(at);
             return help_topic(program, &path, &args);
         }
@@ -71,6 +71,14 @@ fn command_word(path: &[&'static Command], args: &[Vec<u8>]) -> Option<usize> {
         }
     }
     None
+}
+
+/// The built-in `help`, which takes part in prefix matching like any other command.
+fn is_help(program: &Program, word: &[u8]) -> bool {
+    word == b"help"
+        || (program.prefix_matching
+            && b"help".starts_with(word)
+            && !program.root.children.iter().any(|c| !c.hidden && c.name.as_bytes().starts_with(word)))
 }
 
 fn find_child(program: &Program, parent: &'static Command, word: &[u8]) -> Option<&'static Command> {
@@ -320,6 +328,17 @@ mod tests {
         assert_eq!(matches.path.last().unwrap().name, "status");
         assert!(matches.bool("cluster"));
         assert_eq!(matches.list("endpoints"), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn beginnings_of_names() {
+        for word in ["help", "h", "he"] {
+            assert!(matches!(parse(&TOOL, vec![word.into()]), Outcome::Help(_)), "{word}");
+        }
+        assert_eq!(TOOL.matches(&["g", "k"]).path[1].name, "get");
+        assert_eq!(TOOL.matches(&["en", "s"]).path[2].name, "status");
+        assert!(TOOL.matches_of(vec![b"e".to_vec()]).is_none());
+        assert!(TOOL.matches_of(vec![b"get".to_vec(), b"-h".to_vec()]).is_none());
     }
 
     #[test]

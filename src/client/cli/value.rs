@@ -9,6 +9,7 @@ pub enum Kind {
     Bool,
     Int,
     Uint,
+    Float,
     Duration,
     Text,
     /// Comma separated and repeatable.
@@ -22,6 +23,7 @@ impl Kind {
             Kind::Bool => "",
             Kind::Int => "int",
             Kind::Uint => "uint",
+            Kind::Float => "float",
             Kind::Duration => "duration",
             Kind::Text => "string",
             Kind::List => "strings",
@@ -34,6 +36,7 @@ pub enum Value {
     Bool(bool),
     Int(i64),
     Uint(u64),
+    Float(f64),
     /// Nanoseconds.
     Duration(i64),
     Text(String),
@@ -47,6 +50,7 @@ impl Value {
             Kind::Bool => Value::Bool(false),
             Kind::Int => Value::Int(0),
             Kind::Uint => Value::Uint(0),
+            Kind::Float => Value::Float(0.0),
             Kind::Duration => Value::Duration(0),
             Kind::Text => Value::Text(String::new()),
             Kind::List => Value::List(Vec::new()),
@@ -62,6 +66,7 @@ impl Value {
             Value::Bool(v) => !*v,
             Value::Int(v) | Value::Duration(v) => *v == 0,
             Value::Uint(v) => *v == 0,
+            Value::Float(v) => *v == 0.0,
             Value::Text(v) => v.is_empty(),
             Value::List(v) => v.is_empty(),
         }
@@ -73,6 +78,7 @@ impl Value {
             Value::Bool(v) => *v = parse_bool(text)?,
             Value::Int(v) => *v = parse_int(text, 0)?,
             Value::Uint(v) => *v = parse_uint(text)?,
+            Value::Float(v) => *v = parse_float(text)?,
             Value::Duration(v) => *v = gotext::parse_duration(text)?,
             Value::Text(v) => *v = text.to_string(),
             Value::List(v) => {
@@ -94,6 +100,7 @@ impl fmt::Display for Value {
             Value::Bool(v) => write!(f, "{v}"),
             Value::Int(v) => write!(f, "{v}"),
             Value::Uint(v) => write!(f, "{v}"),
+            Value::Float(v) => f.write_str(&gotext::float_g(*v)),
             Value::Duration(v) => f.write_str(&gotext::duration(*v)),
             Value::Text(v) => f.write_str(v),
             Value::List(v) => write!(f, "[{}]", v.join(",")),
@@ -178,6 +185,15 @@ fn parse_uint(text: &str) -> Result<u64, String> {
     })
 }
 
+/// Decimal numbers and the words for infinity and NaN. Go takes hexadecimal ones as well, which nobody types.
+fn parse_float(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().map_err(|_| syntax("ParseFloat", text))?;
+    match value.is_infinite() && text.contains(|c: char| c.is_ascii_digit()) {
+        true => Err(out_of_range("ParseFloat", text)),
+        false => Ok(value),
+    }
+}
+
 /// One line of comma separated values; a value in double quotes may contain commas.
 fn parse_list(text: &str) -> Result<Vec<String>, String> {
     if text.is_empty() {
@@ -221,6 +237,12 @@ mod tests {
         assert_eq!(parse_int("", 0).unwrap_err(), "strconv.ParseInt: parsing \"\": invalid syntax");
         assert_eq!(parse_int("--1", 0).unwrap_err(), "strconv.ParseInt: parsing \"--1\": invalid syntax");
         assert!(parse_int("9223372036854775808", 0).unwrap_err().ends_with("value out of range"));
+        assert_eq!(
+            (parse_float("1.5"), parse_float("-2e3"), parse_float("inf")),
+            (Ok(1.5), Ok(-2e3), Ok(f64::INFINITY))
+        );
+        assert_eq!(parse_float("x").unwrap_err(), "strconv.ParseFloat: parsing \"x\": invalid syntax");
+        assert!(parse_float("1e999").unwrap_err().ends_with("value out of range"));
         assert!(parse_uint("-1").unwrap_err().ends_with("invalid syntax"));
     }
 

@@ -116,6 +116,10 @@ pub struct RaftProbe {
     pub wal_fsync: Histogram,
     pub wal_write: Histogram,
     pub wal_write_bytes: Gauge,
+    /// 1 while writes are refused because the log cannot grow.
+    pub log_full: Gauge,
+    /// 1 while the log waits for the disk longer than it may.
+    pub disk_stalled: Gauge,
     pub puts: Counter,
     pub deletes: Counter,
     pub txns: Counter,
@@ -156,6 +160,8 @@ impl Default for RaftProbe {
             wal_fsync: Histogram::new(FROM_1_MS),
             wal_write: Histogram::new(FROM_1_MS),
             wal_write_bytes: Gauge::default(),
+            log_full: Gauge::default(),
+            disk_stalled: Gauge::default(),
             puts: Counter::default(),
             deletes: Counter::default(),
             txns: Counter::default(),

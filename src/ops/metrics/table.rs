@@ -151,6 +151,10 @@ rows! {
         |s, out| out.int(&[], s.raft.snapshot_apply_in_progress.get());
     "etcd_server_version" Gauge, ["server_version"], "1 for the version of this server.",
         |_, out| out.int(&[env!("CARGO_PKG_VERSION")], 1);
+    "etcd_uring_disk_stalled" Gauge, [], "1 while the log waits for the disk longer than an election timeout.",
+        |s, out| out.int(&[], s.raft.disk_stalled.get());
+    "etcd_uring_log_full" Gauge, [], "1 while writes are refused because the disk has no space for the log to grow.",
+        |s, out| out.int(&[], s.raft.log_full.get());
     "grpc_server_handled_total" Counter, ["grpc_code", "grpc_method", "grpc_service", "grpc_type"], "Calls ended, by status.",
         |s, out| for (at, code) in CODES.iter().enumerate() {
             each_method(|id, labels| {

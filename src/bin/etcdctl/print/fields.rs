@@ -1,7 +1,9 @@
 //! One `"Name" : value` per line; text values are quoted as Go quotes them.
 
+use engine::pb::etcdserverpb::response_op::Response;
 use engine::pb::etcdserverpb::{
-    DeleteRangeResponse, HashKVResponse, PutResponse, RangeResponse, ResponseHeader, StatusResponse,
+    DeleteRangeResponse, HashKVResponse, MemberListResponse, PutResponse, RangeResponse, ResponseHeader,
+    StatusResponse, TxnResponse,
 };
 use engine::pb::mvccpb::KeyValue;
 use etcd_uring::client::gotext::quote;
@@ -64,6 +66,38 @@ pub(super) fn del(out: &mut Vec<u8>, hex: bool, response: &DeleteRangeResponse) 
     field(out, "Deleted", response.deleted);
     for kv in &response.prev_kvs {
         pair(out, hex, "Prev", kv);
+    }
+}
+
+pub(super) fn txn(out: &mut Vec<u8>, hex: bool, response: &TxnResponse) {
+    header(out, hex, response.header.as_ref());
+    field(out, "Succeeded", response.succeeded);
+    for op in &response.responses {
+        match &op.response {
+            Some(Response::Range(r)) => get(out, hex, r),
+            Some(Response::Put(r)) => put(out, hex, r),
+            Some(Response::DeleteRange(r)) => del(out, hex, r),
+            Some(Response::Txn(_)) | None => field(out, "Unknown", quote(b"<nil>")),
+        }
+    }
+}
+
+pub(super) fn member_list(out: &mut Vec<u8>, hex: bool, response: &MemberListResponse) {
+    header(out, hex, response.header.as_ref());
+    for member in &response.members {
+        match hex {
+            true => field(out, "ID", format_args!("{:x}", member.id)),
+            false => field(out, "ID", member.id),
+        }
+        field(out, "Name", quote(member.name.as_bytes()));
+        for url in &member.peer_urls {
+            field(out, "PeerURL", quote(url.as_bytes()));
+        }
+        for url in &member.client_urls {
+            field(out, "ClientURL", quote(url.as_bytes()));
+        }
+        field(out, "IsLearner", member.is_learner);
+        out.push(b'\n');
     }
 }
 

@@ -1,8 +1,10 @@
 //! JSON in the form of Go's `encoding/json` over etcd's message types: fields in the order of the types, zero values
 //! left out, 64-bit numbers as numbers, bytes in base64, `<`, `>` and `&` escaped.
 
+use engine::pb::etcdserverpb::response_op::Response;
 use engine::pb::etcdserverpb::{
-    DeleteRangeResponse, HashKVResponse, PutResponse, RangeResponse, ResponseHeader, StatusResponse,
+    DeleteRangeResponse, HashKVResponse, Member, MemberListResponse, PutResponse, RangeResponse, ResponseHeader,
+    ResponseOp, StatusResponse, TxnResponse,
 };
 use engine::pb::mvccpb::KeyValue;
 
@@ -142,6 +144,54 @@ pub(super) fn del(response: &DeleteRangeResponse) -> String {
         .object("header", response.header.as_ref(), header)
         .number("deleted", response.deleted)
         .list("prev_kvs", &response.prev_kvs, pair)
+        .end()
+}
+
+pub(super) fn txn(response: &TxnResponse) -> String {
+    Object::new()
+        .object("header", response.header.as_ref(), header)
+        .flag("succeeded", response.succeeded)
+        .list("responses", &response.responses, |op| Object::new().raw("Response", &response_op(op)).end())
+        .end()
+}
+
+fn response_op(op: &ResponseOp) -> String {
+    let object = Object::new();
+    match &op.response {
+        Some(Response::Range(r)) => object.raw("response_range", &get(r)),
+        Some(Response::Put(r)) => object.raw("response_put", &put(r)),
+        Some(Response::DeleteRange(r)) => object.raw("response_delete_range", &del(r)),
+        Some(Response::Txn(r)) => object.raw("response_txn", &txn(r)),
+        None => object,
+    }
+    .end()
+}
+
+/// The one answer whose ids change with `--hex`; they become text then, and what is zero stays.
+pub(super) fn member_list(hex: bool, response: &MemberListResponse) -> String {
+    if !hex {
+        let start = Object::new().object("header", response.header.as_ref(), header);
+        return start.list("members", &response.members, |m| member(Object::new().number("ID", m.id), m)).end();
+    }
+    let hex_header = |h: &ResponseHeader| {
+        Object::new()
+            .raw("cluster_id", &format!("\"{:x}\"", h.cluster_id))
+            .raw("member_id", &format!("\"{:x}\"", h.member_id))
+            .number("revision", h.revision)
+            .number("raft_term", h.raft_term)
+            .end()
+    };
+    let hex_member = |m: &Member| member(Object::new().raw("ID", &format!("\"{:x}\"", m.id)), m);
+    let header = response.header.as_ref().map_or("null".to_string(), hex_header);
+    Object::new().raw("header", &header).raw("members", &array(&response.members, hex_member)).end()
+}
+
+fn member(start: Object, m: &Member) -> String {
+    start
+        .text("name", &m.name)
+        .list("peerURLs", &m.peer_urls, |url| string(url))
+        .list("clientURLs", &m.client_urls, |url| string(url))
+        .flag("isLearner", m.is_learner)
         .end()
 }
 

@@ -7,7 +7,10 @@ mod protobuf;
 mod simple;
 mod table;
 
-use engine::pb::etcdserverpb::{DeleteRangeResponse, HashKVResponse, PutResponse, RangeResponse, StatusResponse};
+use engine::pb::etcdserverpb::{
+    DeleteRangeResponse, HashKVResponse, Member, MemberListResponse, PutResponse, RangeResponse, StatusResponse,
+    TxnResponse,
+};
 use etcd_uring::client::gotext;
 
 use crate::failure::Failure;
@@ -102,6 +105,29 @@ impl Printer {
         )
     }
 
+    pub fn txn(&self, response: &TxnResponse) -> Result<Output, Failure> {
+        self.rpc(
+            |out| simple::txn(out, self, response),
+            |out| fields::txn(out, self.hex, response),
+            || json::txn(response),
+            response,
+        )
+    }
+
+    pub fn member_list(&self, response: &MemberListResponse) -> Result<Output, Failure> {
+        if self.format == Format::Table {
+            let columns = ["ID", "Status", "Name", "Peer Addrs", "Client Addrs", "Is Learner"];
+            let stdout = table::render(&columns, &member_rows(response));
+            return Ok(Output { stdout, ..Output::default() });
+        }
+        self.rpc(
+            |out| simple::rows(out, &member_rows(response)),
+            |out| fields::member_list(out, self.hex, response),
+            || json::member_list(self.hex, response),
+            response,
+        )
+    }
+
     /// Answers of a single call have every format but table.
     fn rpc(
         &self,
@@ -161,6 +187,21 @@ impl Printer {
 fn json_line(mut text: String) -> Vec<u8> {
     text.push('\n');
     text.into_bytes()
+}
+
+fn member_rows(response: &MemberListResponse) -> Vec<Vec<String>> {
+    let row = |m: &Member| {
+        vec![
+            format!("{:x}", m.id),
+            // A member takes its name to the cluster when it starts.
+            if m.name.is_empty() { "unstarted" } else { "started" }.to_string(),
+            m.name.clone(),
+            m.peer_urls.join(","),
+            m.client_urls.join(","),
+            m.is_learner.to_string(),
+        ]
+    };
+    response.members.iter().map(row).collect()
 }
 
 fn health_columns() -> [&'static str; 4] {

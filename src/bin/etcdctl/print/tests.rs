@@ -57,6 +57,15 @@ fn key_value_answers() {
     }
     check("del", |p, m: DeleteRangeResponse| p.del(&m));
     check("del_none", |p, m: DeleteRangeResponse| p.del(&m));
+    for name in ["txn", "txn_failure", "txn_empty"] {
+        check(name, |p, m: TxnResponse| p.txn(&m));
+    }
+}
+
+#[test]
+fn members() {
+    check("member_list", |p, m: MemberListResponse| p.member_list(&m));
+    check("member_list_none", |p, m: MemberListResponse| p.member_list(&m));
 }
 
 #[test]
@@ -74,6 +83,10 @@ fn print(format: Format) -> Printer {
 fn protobuf_is_the_message_itself() {
     let message = RangeResponse { count: 3, ..RangeResponse::default() };
     assert_eq!(print(Format::Protobuf).get(&message).unwrap().stdout, message.encode_to_vec());
+    let message = TxnResponse { succeeded: true, ..TxnResponse::default() };
+    assert_eq!(print(Format::Protobuf).txn(&message).unwrap().stdout, message.encode_to_vec());
+    let message = MemberListResponse::default();
+    assert!(print(Format::Protobuf).member_list(&message).unwrap().stdout.is_empty());
 }
 
 #[test]
@@ -82,6 +95,7 @@ fn formats_a_command_does_not_have() {
     let table = Some((4, "table not supported as output format".to_string()));
     let protobuf = Some((4, "protobuf not supported as output format".to_string()));
     assert_eq!(unsupported(print(Format::Table).put(&PutResponse::default())), table);
+    assert_eq!(unsupported(print(Format::Table).txn(&TxnResponse::default())), table);
     assert_eq!(unsupported(print(Format::Protobuf).endpoint_health(&[])), protobuf);
     assert_eq!(unsupported(print(Format::Protobuf).endpoint_status(&[])), protobuf);
 }
