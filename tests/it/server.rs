@@ -22,6 +22,8 @@ pub struct Setup {
     pub flags: Vec<String>,
     /// Starts it under a seccomp filter that denies `io_uring_setup`, as containers do by default.
     pub deny_io_uring: bool,
+    /// Another program than the `etcd` of this build, such as Go etcd.
+    pub program: Option<PathBuf>,
     /// Mounts a small disk on `disk` in its directory, which no other process sees.
     pub small_disk: bool,
 }
@@ -113,7 +115,7 @@ impl Server {
         let log = File::options().create(true).append(true).open(&log_path).unwrap();
         let client_url = format!("http://127.0.0.1:{client_port}");
         let peer_url = format!("http://127.0.0.1:{peer_port}");
-        let mut command = etcd();
+        let mut command = setup.program.as_ref().map_or_else(etcd, Command::new);
         command.args([
             format!("--data-dir={}", dir.join("data").display()),
             format!("--listen-client-urls={client_url}"),
