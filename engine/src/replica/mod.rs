@@ -329,6 +329,10 @@ impl Replica {
             self.propose_own();
             self.propose_waiting();
             self.release_persisted();
+            // A log that is being closed takes nothing more in, whatever peers still send.
+            if self.stopping {
+                break;
+            }
             let Some(ready) = self.node.take_ready() else { break };
             self.take(ready);
         }
