@@ -304,6 +304,8 @@ impl Replica {
         // A thread that was held up ticks once, not once for every tick it missed: a burst of ticks would start an
         // election before the heartbeats waiting in the socket are read.
         self.next_tick_ns = self.now.mono_ns + self.config.tick_ns;
+        // Whatever kept the next segment from being made (a full disk, mostly) may be over.
+        self.log.retry_prepare();
         for id in self.proposals.expire(self.now.mono_ns) {
             for step in [&mut self.publish, &mut self.set_version] {
                 if *step == (Step::Proposed { id }) {
