@@ -348,6 +348,8 @@ impl Replica {
         // A thread that was held up ticks once, not once for every tick it missed: a burst of ticks would start an
         // election before the heartbeats waiting in the socket are read.
         self.next_tick_ns = self.now.mono_ns + self.config.tick_ns;
+        // Whatever kept the next segment from being made (a full disk, mostly) may be over.
+        self.log.retry_prepare();
         for id in self.proposals.expire(self.now.mono_ns) {
             for step in [&mut self.publish, &mut self.set_version] {
                 if *step == (Step::Proposed { id }) {
@@ -374,6 +376,10 @@ impl Replica {
             self.propose_own();
             self.propose_waiting();
             self.release_persisted();
+            // A log that is being closed takes nothing more in, whatever peers still send.
+            if self.stopping {
+                break;
+            }
             let Some(ready) = self.node.take_ready() else { break };
             self.take(ready);
             self.stepped_bytes = 0;
