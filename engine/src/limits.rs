@@ -74,6 +74,17 @@ pub const WAL_RESERVE_SHARE: u64 = 8;
 /// state that goes with its batch (50). Counted high: what is let in must fit.
 pub const WAL_ENTRY_OVERHEAD_BYTES: u64 = 128;
 
+/// Bytes appended to the log and not yet handed out for writing, above which entries of others are dropped on arrival
+/// (raft sends them again): a follower whose disk stands still must not hold the leader's whole window in memory.
+pub const LOG_PENDING_BYTES_MAX: u64 = 64 << 20;
+
+/// Steps of consensus whose messages wait for the disk, count. Beyond it the messages of the newest join the one before,
+/// and what is more than `WAITING_MESSAGES_MAX` is dropped, which raft takes for a loss on the way.
+pub const UNPERSISTED_READYS_MAX: usize = 1024;
+
+/// Messages of one member that wait for its disk, count: an hour of heartbeat answers at ten a second would be 36,000.
+pub const WAITING_MESSAGES_MAX: usize = 4096;
+
 /// Time between two attempts to prepare the next segment on a full disk, in nanoseconds: soon enough for whoever made room,
 /// rare enough to cost nothing.
 pub const LOG_SPACE_RETRY_NS: u64 = 1_000_000_000;

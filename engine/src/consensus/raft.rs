@@ -153,6 +153,24 @@ impl Node {
         self.raw.read_index(context.to_be_bytes().to_vec());
     }
 
+    /// Hands leadership to the voter that is furthest of those heard of lately; its id, or None when there is none. Until it
+    /// has taken over, or an election timeout is gone, this leader accepts no proposals.
+    pub fn hand_over(&mut self) -> Option<u64> {
+        let (id, voters) = (self.raw.raft.id, self.raw.raft.prs().conf().voters());
+        let alive = |peer: &(&u64, &raft::Progress)| *peer.0 != id && peer.1.recent_active && voters.contains(*peer.0);
+        let (&heir, _) = self.raw.raft.prs().iter().filter(alive).max_by_key(|(other, p)| (p.matched, **other))?;
+        self.raw.transfer_leader(heir);
+        Some(heir)
+    }
+
+    /// Stops leading without a successor: the others elect one when they miss the heartbeats.
+    pub fn step_down(&mut self) {
+        assert!(self.raw.raft.state == StateRole::Leader, "only a leader can step down");
+        let term = self.raw.raft.term;
+        self.raw.raft.become_follower(term, 0);
+        self.pin_timeout();
+    }
+
     pub fn report_unreachable(&mut self, member_id: u64) {
         self.raw.report_unreachable(member_id);
     }

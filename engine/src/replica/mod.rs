@@ -9,6 +9,7 @@ mod open;
 mod proposals;
 mod reads;
 mod space;
+mod stall;
 
 pub use open::{OpenError, Opened, Start, open};
 
@@ -25,6 +26,7 @@ use proposals::Proposals;
 use prost::Message as _;
 use reads::Reads;
 use space::{Change, Space, Verdict};
+use stall::{Duty, Stall};
 use std::collections::VecDeque;
 
 /// The version this member claims in the log (the cluster version is its major and minor with patch 0).
@@ -50,6 +52,7 @@ pub struct Config {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "moved once on its way in; boxing would cost an allocation a message")]
 pub enum Input {
     /// Nothing but the time: call when `deadline_ns` has passed.
     Tick,
@@ -78,6 +81,7 @@ pub enum Input {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "moved once on its way out; boxing would cost an allocation a message")]
 pub enum Effect {
     File {
         id: OpId,
@@ -138,6 +142,8 @@ pub struct Status {
     pub pending: u64,
     /// Requests are refused: the disk has no space for the next segment of the log.
     pub log_full: bool,
+    /// The log waits for the disk longer than it may; requests time out.
+    pub disk_stalled: bool,
     /// Bumped whenever membership or the cluster version changed.
     pub cluster_generation: u64,
 }
@@ -171,6 +177,14 @@ pub enum Event {
     LogFull,
     /// There is a next segment again.
     LogSpaceRestored,
+    /// The log has waited for the disk for an election timeout. A leader of several gives up leading.
+    DiskStalled,
+    DiskRecovered,
+    /// Asked this member to take over.
+    HandedOver {
+        to: u64,
+    },
+    SteppedDown,
 }
 
 /// A Ready whose records are in the log but not yet durable.
@@ -188,6 +202,7 @@ pub struct Replica {
     proposals: Proposals,
     reads: Reads,
     space: Space,
+    stall: Stall,
     /// Bytes that entries given to consensus in this turn will take in the log.
     stepped_bytes: u64,
     ids: RequestIds,
@@ -224,6 +239,9 @@ impl Replica {
             proposals: Proposals::new(config.request_timeout_ns),
             reads: Reads::new(config.request_timeout_ns),
             space: Space::default(),
+            // A disk that takes longer than an election timeout costs a leader its job: the others would have elected
+            // somebody by then if it had died.
+            stall: Stall::new(config.tick_ns * config.election_ticks as u64),
             stepped_bytes: 0,
             ids,
             now,
@@ -359,6 +377,7 @@ impl Replica {
             return;
         }
         self.watch_space();
+        self.watch_disk();
         loop {
             self.propose_own();
             self.propose_waiting();
@@ -398,15 +417,24 @@ impl Replica {
             }
         }
         self.effects.extend(ready.messages.into_iter().map(Effect::Send));
-        self.unpersisted.push_back(Unpersisted {
-            ready_number: ready.number,
-            durable_at: self.last_sync,
-            messages: ready.messages_after_persist,
-        });
+        self.wait_until_persisted(ready.number, ready.messages_after_persist);
         for (context, index) in ready.reads {
             self.reads.confirmed(context, index);
         }
         self.apply(ready.committed);
+    }
+
+    fn wait_until_persisted(&mut self, ready_number: u64, messages: Vec<raftpb::Message>) {
+        let durable_at = self.last_sync;
+        if self.unpersisted.len() >= limits::UNPERSISTED_READYS_MAX
+            && let Some(newest) = self.unpersisted.back_mut()
+        {
+            (newest.ready_number, newest.durable_at) = (ready_number, durable_at);
+            let room = limits::WAITING_MESSAGES_MAX.saturating_sub(newest.messages.len());
+            newest.messages.extend(messages.into_iter().take(room));
+            return;
+        }
+        self.unpersisted.push_back(Unpersisted { ready_number, durable_at, messages });
     }
 
     fn release_persisted(&mut self) {
@@ -521,8 +549,10 @@ impl Replica {
     }
 
     /// With no leader, proposals wait (as in etcd) until there is one or their time is up.
+    ///
+    /// While the disk stands still nothing is proposed: what could not become durable here would only pile up.
     fn propose_waiting(&mut self) {
-        if self.node.leader() == 0 {
+        if self.node.leader() == 0 || self.stall.is_late() {
             return;
         }
         let mut batch = self.proposals.take_own();
@@ -578,11 +608,40 @@ impl Replica {
         }
     }
 
+    /// A leader whose disk stands still holds everybody up while its heartbeats look healthy: it must go, unless it is alone.
+    fn watch_disk(&mut self) {
+        let was_late = self.stall.is_late();
+        self.stall.watch(&self.log, self.now.mono_ns);
+        if was_late != self.stall.is_late() {
+            let event = if was_late { Event::DiskRecovered } else { Event::DiskStalled };
+            self.effects.push_back(Effect::Event(event));
+        }
+        if self.node.role() != Role::Leader || self.node.is_sole_voter() {
+            return;
+        }
+        match self.stall.duty() {
+            Duty::Nothing => {}
+            Duty::HandOver => {
+                if let Some(to) = self.node.hand_over() {
+                    self.stall.handed_over();
+                    self.effects.push_back(Effect::Event(Event::HandedOver { to }));
+                }
+            }
+            Duty::StepDown => {
+                self.node.step_down();
+                self.effects.push_back(Effect::Event(Event::SteppedDown));
+            }
+        }
+    }
+
     /// Takes a message, unless it brings entries that the log has no room for: those are lost on the way, as far as raft
     /// knows, and come again. What raft itself writes may use the reserve.
     fn step(&mut self, message: raftpb::Message) {
         if message.entries.is_empty() {
             return self.node.step(message);
+        }
+        if self.log.pending_bytes() > limits::LOG_PENDING_BYTES_MAX {
+            return;
         }
         let bytes: u64 = message.entries.iter().map(|entry| proposals::log_bytes(&entry.data)).sum();
         let room = self.room(bytes);
@@ -607,6 +666,7 @@ impl Replica {
         // The cluster version is decided in the next batch; waiting for it spares clients a server that knows none.
         self.status.ready = self.publish == Step::Done && self.machine.cluster.version().is_some();
         self.status.log_full = self.space.is_full();
+        self.status.disk_stalled = self.stall.is_late();
         self.status.pending = self.proposals.len() as u64;
         self.status.read_gate_open = leads
             && self.node.is_sole_voter()

@@ -3,3 +3,4 @@
 
 mod full_disk;
 mod rig;
+mod stall;
