@@ -23,6 +23,24 @@ pub const PROPOSALS_PENDING_MAX: usize = 5000;
 /// Bytes of proposals waiting for their entry to be applied: 5000 small ones fit, 40 of the largest default size too.
 pub const PROPOSALS_PENDING_BYTES_MAX: usize = 64 << 20;
 
+/// Committed entries not yet applied at which proposals are refused, count: etcd's maxGapBetweenApplyAndCommitIndex.
+pub const APPLY_BACKLOG_ENTRIES_MAX: u64 = 5000;
+
+/// Committed entries taken from consensus and waiting to be applied, count. The rest stays in the log in memory; a batch of
+/// all pending proposals fits, so that the queue is empty again after one step in the usual case.
+pub const APPLY_QUEUE_ENTRIES_MAX: usize = PROPOSALS_PENDING_MAX;
+
+/// Bytes of committed entries waiting to be applied above which no more are taken from consensus. One take adds 4 MiB at
+/// most (or one entry).
+pub const APPLY_QUEUE_BYTES_MAX: usize = 16 << 20;
+
+/// Work of one apply step, in rows touched or entries looked at: some 10 ms, a tenth of a heartbeat interval. Then ticks,
+/// messages and completions get their turn.
+pub const APPLY_STEP_ROWS: usize = 5_000;
+
+/// Bytes of entries applied in one step.
+pub const APPLY_STEP_BYTES_MAX: usize = 8 << 20;
+
 /// Rows in one segment of the revision log, count: big enough that the segment table stays small (1 M rows: 245
 /// segments), small enough that a compacted stretch is given back soon.
 pub const REVISION_SEGMENT_ROWS: usize = 4096;

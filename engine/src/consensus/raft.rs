@@ -63,6 +63,18 @@ pub struct Ready {
     pub reads: Vec<(u64, u64)>,
 }
 
+impl Ready {
+    /// Nothing to do but to report it persisted.
+    pub fn is_idle(&self) -> bool {
+        self.hard_state.is_none()
+            && self.entries.is_empty()
+            && self.messages.is_empty()
+            && self.messages_after_persist.is_empty()
+            && self.committed.is_empty()
+            && self.reads.is_empty()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProposeError {
     /// No leader is known, or leadership is being handed over. Nothing was appended.
@@ -175,12 +187,15 @@ impl Node {
         self.raw.report_unreachable(member_id);
     }
 
-    /// The next piece of work, or None. Entries are readable by consensus when this returns.
-    pub fn take_ready(&mut self) -> Option<Ready> {
+    /// The next piece of work, or None. Entries are readable by consensus when this returns. At most `committed_max`
+    /// committed entries are in it; with 0 it may be empty although there is more to come.
+    pub fn take_ready(&mut self, committed_max: usize) -> Option<Ready> {
         if !self.raw.has_ready() {
             return None;
         }
+        self.raw.store().set_handout_max(committed_max);
         let mut taken = self.raw.ready();
+        self.raw.store().set_handout_max(usize::MAX);
         assert!(taken.snapshot().is_empty(), "a snapshot arrived although this build sends and accepts none");
         let mut ready = Ready { number: taken.number(), ..Ready::default() };
         ready.must_sync = taken.must_sync();

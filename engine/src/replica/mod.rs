@@ -5,6 +5,7 @@
 //! one consensus step and one log write. Answers leave only after the store has published their revision, and an entry is
 //! committed only when a quorum (this member included) has it durable.
 
+mod backlog;
 mod open;
 mod proposals;
 mod reads;
@@ -21,6 +22,7 @@ use crate::limits;
 use crate::pb::{etcdserverpb, membershippb, raftpb};
 use crate::request_id::RequestIds;
 use crate::wal;
+use backlog::Backlog;
 use bytes::Bytes;
 use proposals::Proposals;
 use prost::Message as _;
@@ -187,6 +189,18 @@ pub enum Event {
     SteppedDown,
 }
 
+/// What is left of one step of apply.
+struct ApplyStep {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Default for ApplyStep {
+    fn default() -> Self {
+        Self { rows: limits::APPLY_STEP_ROWS, bytes: limits::APPLY_STEP_BYTES_MAX }
+    }
+}
+
 /// A Ready whose records are in the log but not yet durable.
 struct Unpersisted {
     ready_number: u64,
@@ -213,7 +227,14 @@ pub struct Replica {
     last_sync: wal::Seq,
     /// Index of the newest conf change in the log: the read gate is closed until it is applied.
     conf_change_index: u64,
+    backlog: Backlog,
+    /// Index and term of the newest entry that is published: what others may know of.
+    applied: u64,
     applied_term: u64,
+    /// Applied and not yet published, because an entry after it is under way.
+    unshown: Option<(u64, u64)>,
+    /// Answers that leave when what they speak of is published.
+    answers: Vec<(u64, Result<kv::Answer, kv::Error>)>,
     publish: Step,
     set_version: Step,
     status: Status,
@@ -249,7 +270,11 @@ impl Replica {
             unpersisted: VecDeque::new(),
             last_sync: log.durable(),
             conf_change_index: 0,
+            backlog: Backlog::default(),
+            applied: machine.applied(),
             applied_term,
+            unshown: None,
+            answers: Vec::new(),
             publish: Step::Wanted,
             set_version: Step::Wanted,
             status: Status::default(),
@@ -289,10 +314,11 @@ impl Replica {
         &self.status
     }
 
-    /// When to call `handle(Input::Tick)` at the latest, on the `mono_ns` clock: now, while a compaction has rows to look
-    /// at, so that it goes on in small steps between the work of others.
+    /// When to call `handle(Input::Tick)` at the latest, on the `mono_ns` clock: now, while there are entries to apply or a
+    /// compaction has rows to look at, so that both go on in small steps between the work of others.
     pub fn deadline_ns(&self) -> u64 {
-        if self.machine.store.is_compacting() { self.now.mono_ns } else { self.next_tick_ns }
+        let busy = self.machine.store.is_compacting() || !self.backlog.is_empty();
+        if busy { self.now.mono_ns } else { self.next_tick_ns }
     }
 
     pub fn handle(&mut self, input: Input, now: Now) {
@@ -306,6 +332,7 @@ impl Replica {
             Input::Tick => {}
             Input::Propose { id, .. } if self.stopping => self.answer(id, Err(Error::Stopped)),
             Input::Propose { id, .. } if self.space.is_full() => self.answer(id, Err(Error::NoSpace)),
+            Input::Propose { id, .. } if self.is_behind() => self.answer(id, Err(Error::TooManyRequests)),
             Input::Propose { id, request } => {
                 if let Err(error) = self.proposals.admit(id, request, now.mono_ns) {
                     self.answer(id, Err(error));
@@ -378,15 +405,21 @@ impl Replica {
         }
         self.watch_space();
         self.watch_disk();
+        let mut step = ApplyStep::default();
         loop {
             self.propose_own();
             self.propose_waiting();
             self.release_persisted();
-            let Some(ready) = self.node.take_ready() else { break };
-            self.take(ready);
+            let idle = match self.node.take_ready(self.backlog.room()) {
+                Some(ready) => self.take(ready),
+                None => true,
+            };
             self.stepped_bytes = 0;
+            if idle && !self.apply(&mut step) {
+                break;
+            }
         }
-        if self.machine.store.is_compacting() {
+        if self.machine.store.is_compacting() && !self.machine.is_mid_entry() {
             self.machine.store.compact_step(limits::COMPACTION_STEP_ROWS);
             self.machine.store.publish();
         }
@@ -404,7 +437,9 @@ impl Replica {
         }
     }
 
-    fn take(&mut self, ready: consensus::Ready) {
+    /// Carries out what consensus wants; true when that was nothing.
+    fn take(&mut self, ready: consensus::Ready) -> bool {
+        let idle = ready.is_idle();
         for entry in &ready.entries {
             if entry.r#type == raftpb::EntryType::ConfChange as i32 {
                 self.conf_change_index = self.conf_change_index.max(entry.index);
@@ -421,7 +456,10 @@ impl Replica {
         for (context, index) in ready.reads {
             self.reads.confirmed(context, index);
         }
-        self.apply(ready.committed);
+        if !ready.committed.is_empty() {
+            self.backlog.push(ready.committed);
+        }
+        idle
     }
 
     fn wait_until_persisted(&mut self, ready_number: u64, messages: Vec<raftpb::Message>) {
@@ -450,52 +488,75 @@ impl Replica {
         }
     }
 
-    fn apply(&mut self, entries: Vec<raftpb::Entry>) {
-        let Some(last) = entries.last() else { return };
-        let last_index = last.index;
-        let mut answers = Vec::new();
-        for entry in &entries {
-            assert!(
-                entry.index == self.machine.applied() + 1,
-                "entry {} after {}",
-                entry.index,
-                self.machine.applied()
-            );
-            self.applied_term = entry.term;
-            match self.machine.apply(entry, &|id| self.proposals.is_pending(id)) {
-                Ok(Applied { conf_change, request }) => {
-                    if let Some(change) = conf_change {
-                        self.node.apply_conf_change(&change);
-                        self.status.cluster_generation += 1;
-                        let id = change.node_id;
-                        self.effects.push_back(Effect::Event(match change.r#type {
-                            t if t == raftpb::ConfChangeType::RemoveNode as i32 => Event::MemberRemoved { id },
-                            _ => Event::MemberAdded { id },
-                        }));
-                    }
-                    if let Some(request) = request {
-                        self.settle_own(&request);
-                        if self.proposals.complete(request.id)
-                            && let Some(result) = request.result.transpose()
-                        {
-                            answers.push((request.id, result));
-                        }
-                    }
+    /// Applies committed entries as far as the step goes, and shows them. True when that may have made more work for
+    /// consensus; false when there is nothing to apply or the rest is for the next step.
+    fn apply(&mut self, step: &mut ApplyStep) -> bool {
+        let mut applied = false;
+        while step.rows > 0 && step.bytes > 0 {
+            let Some(entry) = self.backlog.front() else { break };
+            let (index, term, bytes) = (entry.index, entry.term, entry.data.len());
+            assert!(index == self.machine.applied() + 1, "entry {index} after {}", self.machine.applied());
+            step.rows -= 1;
+            match self.machine.apply_step(entry, &|id| self.proposals.is_pending(id), &mut step.rows) {
+                Err(error) => {
+                    self.fail(error.to_string());
+                    return false;
                 }
-                Err(error) => return self.fail(error.to_string()),
+                Ok(None) => break,
+                Ok(Some(done)) => self.settle(done),
+            }
+            self.backlog.pop();
+            step.bytes = step.bytes.saturating_sub(bytes);
+            (self.unshown, applied) = (Some((index, term)), true);
+        }
+        self.show();
+        applied
+    }
+
+    /// Takes in what an entry did beside changing the state.
+    fn settle(&mut self, Applied { conf_change, request }: Applied) {
+        if let Some(change) = conf_change {
+            self.node.apply_conf_change(&change);
+            self.status.cluster_generation += 1;
+            let id = change.node_id;
+            self.effects.push_back(Effect::Event(match change.r#type {
+                t if t == raftpb::ConfChangeType::RemoveNode as i32 => Event::MemberRemoved { id },
+                _ => Event::MemberAdded { id },
+            }));
+        }
+        if let Some(request) = request {
+            self.settle_own(&request);
+            if self.proposals.complete(request.id)
+                && let Some(result) = request.result.transpose()
+            {
+                self.answers.push((request.id, result));
             }
         }
+    }
+
+    /// Makes what was applied visible, then lets its answers go. Not in the middle of an entry, of which nothing may be seen.
+    fn show(&mut self) {
+        if self.machine.is_mid_entry() {
+            return;
+        }
+        let Some((index, term)) = self.unshown.take() else { return };
         self.machine.store.publish();
-        self.node.applied(last_index);
+        (self.applied, self.applied_term) = (index, term);
+        self.node.applied(index);
         self.update_status();
-        for (id, result) in answers {
+        for (id, result) in std::mem::take(&mut self.answers) {
             self.answer(id, result.map_err(Error::Apply));
         }
         // In strides: dropping one entry per entry applied would touch the log's front every time.
-        let keep_from = last_index.saturating_sub(limits::LOG_CATCH_UP_ENTRIES);
+        let keep_from = index.saturating_sub(limits::LOG_CATCH_UP_ENTRIES);
         if keep_from >= self.node.first_held() + limits::LOG_COMPACT_STRIDE_ENTRIES {
             self.node.compact(keep_from);
         }
+    }
+
+    /// Apply is so far behind that new requests would only wait: etcd's rule.
+    fn is_behind(&self) -> bool {
+        self.node.committed().saturating_sub(self.machine.applied()) > limits::APPLY_BACKLOG_ENTRIES_MAX
     }
 
     /// Publishing this member and deciding the cluster version are proposals of the replica itself.
@@ -662,7 +723,7 @@ impl Replica {
         self.status.is_leader = leads;
         self.status.is_learner = !self.node.is_voter();
         self.status.committed = self.node.committed();
-        self.status.applied = self.machine.applied();
+        self.status.applied = self.applied;
         // The cluster version is decided in the next batch; waiting for it spares clients a server that knows none.
         self.status.ready = self.publish == Step::Done && self.machine.cluster.version().is_some();
         self.status.log_full = self.space.is_full();
@@ -671,7 +732,7 @@ impl Replica {
         self.status.read_gate_open = leads
             && self.node.is_sole_voter()
             && self.applied_term == self.status.term
-            && self.machine.applied() >= self.conf_change_index;
+            && self.applied >= self.conf_change_index;
         if self.status == before {
             return;
         }
@@ -701,7 +762,7 @@ impl Replica {
                 self.ask_read_index();
                 self.dirty = true;
             }
-            self.reads.take_applied(self.machine.applied())
+            self.reads.take_applied(self.applied)
         };
         for id in ready {
             self.effects.push_back(Effect::ReadReady { id, result: Ok(()) });
