@@ -2,6 +2,7 @@
 
 mod boot;
 mod crash;
+mod ending;
 mod fallback;
 mod full_disk;
 mod hostile;
