@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config) -> Result<(), String> {
+    tuning::open_files::raise();
     signals::block().map_err(|e| format!("cannot set signals up: {e}"))?;
     log::init(config).map_err(|e| format!("cannot open the log: {e}"))?;
     let running = start(config)?;

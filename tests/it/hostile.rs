@@ -222,3 +222,20 @@ fn a_client_that_has_said_everything_is_still_answered() {
         }
     }
 }
+
+#[test]
+fn more_connections_than_the_soft_limit_of_descriptors() {
+    const CONNECTIONS: usize = 300;
+    let dir = TempDir::new("descriptors");
+    let setup = Setup { open_files_soft: Some(128), ..Setup::default() };
+    let server = Server::start(dir.path(), setup);
+    let mut streams: Vec<TcpStream> =
+        (0..CONNECTIONS).map(|_| TcpStream::connect(("127.0.0.1", server.client_port)).unwrap()).collect();
+    for stream in &mut streams {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut head = [0; 15];
+        stream.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200 OK");
+    }
+}

@@ -4,6 +4,7 @@ mod bench;
 mod boot;
 mod crash;
 mod ctl;
+mod ending;
 mod fallback;
 mod full_disk;
 mod hostile;

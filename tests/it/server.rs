@@ -24,6 +24,8 @@ pub struct Setup {
     pub deny_io_uring: bool,
     /// Another program than the `etcd` of this build, such as Go etcd.
     pub program: Option<PathBuf>,
+    /// Starts it with this soft limit of open files.
+    pub open_files_soft: Option<u32>,
     /// Mounts a small disk on `disk` in its directory, which no other process sees.
     pub small_disk: bool,
 }
@@ -116,6 +118,12 @@ impl Server {
         let client_url = format!("http://127.0.0.1:{client_port}");
         let peer_url = format!("http://127.0.0.1:{peer_port}");
         let mut command = setup.program.as_ref().map_or_else(etcd, Command::new);
+        if let Some(limit) = setup.open_files_soft {
+            let script = format!("ulimit -S -n {limit} && exec \"$0\" \"$@\"");
+            let program = command.get_program().to_owned();
+            command = Command::new("sh");
+            command.arg("-c").arg(script).arg(program);
+        }
         command.args([
             format!("--data-dir={}", dir.join("data").display()),
             format!("--listen-client-urls={client_url}"),
