@@ -113,7 +113,7 @@ impl Shard {
     }
 
     pub fn accepted(&mut self, conn: ConnId) {
-        self.conns.insert(conn.0, Conn::new(conn));
+        self.conns.insert(conn.0, Conn::new(conn, mono_ns() / NS_PER_MS));
     }
 
     pub fn received(&mut self, id: ConnId, bytes: &[u8]) {
@@ -192,6 +192,7 @@ impl Shard {
             if !buf.is_empty() && !conn.broken {
                 self.probe.grpc_sent_bytes.add(buf.len() as u64);
                 conn.sending = true;
+                conn.send_began_ms = self.now_ns / NS_PER_MS;
                 reactor.send(id, buf);
             } else if conn.broken || conn.is_done() {
                 self.close(id, reactor);
@@ -250,6 +251,7 @@ impl Shard {
             return None;
         }
         if mono_ns >= self.next_tick_ns {
+            self.now_ns = mono_ns;
             self.next_tick_ns = mono_ns + TICK_NS;
             for conn in self.conns.values_mut() {
                 if conn.pass_time(mono_ns / NS_PER_MS) && !conn.dirty {

@@ -338,6 +338,9 @@ impl Connection {
     /// and the like are forgiven by answers only.
     pub fn on_time(&mut self, now_ms: u64) {
         self.calls.h2.on_time(now_ms);
+        if let Err(error) = self.reader.on_time(now_ms) {
+            self.calls.h2.fail(error);
+        }
     }
 
     /// Calls open on this connection.

@@ -11,11 +11,12 @@ use super::frame::{self, MAX_STREAM_ID, PREFACE, setting};
 use super::keepalive::{Due, Keepalive, PROBE, Rules};
 use super::limits::{
     CONNECTION_WINDOW_BYTES, HPACK_TABLE_BYTES, MAX_FRAME_BYTES, MAX_HEADER_LIST_BYTES, MAX_WINDOW_BYTES,
-    STREAM_WINDOW_BYTES, STREAMS_BEFORE_SETTINGS,
+    SETTINGS_MS_MAX, STREAM_WINDOW_BYTES, STREAMS_BEFORE_SETTINGS,
 };
 use super::reader::Frame;
 use super::send::{Outbox, SendLine};
 use super::streams::{Slot, Streams};
+use crate::stage::StageClock;
 
 /// The protocol's window before any SETTINGS, bytes.
 const DEFAULT_WINDOW_BYTES: i64 = 65_535;
@@ -104,6 +105,7 @@ pub struct Connection<S> {
     /// The peer stopped answering: not even what is queued can reach it.
     gone: bool,
     capacity_epoch: u64,
+    begin: StageClock<bool>,
 }
 
 impl<S: Default> Connection<S> {
@@ -146,6 +148,7 @@ impl<S: Default> Connection<S> {
             failure: None,
             gone: false,
             capacity_epoch: 0,
+            begin: StageClock::default(),
         }
     }
 
@@ -474,6 +477,9 @@ impl<S: Default> Connection<S> {
     /// Lets time refill the flood budgets, and probes a peer that has been silent for long.
     pub fn on_time(&mut self, now_ms: u64) {
         self.budgets.on_time(now_ms);
+        if !self.settings_seen && self.begin.lasted_ms(false, now_ms) >= SETTINGS_MS_MAX {
+            self.fail(ConnectionError::protocol("SETTINGS took too long"));
+        }
         match self.keepalive.on_time(now_ms) {
             Due::Nothing => {}
             Due::Probe => frame::put_ping(&mut self.outbox.buf, PROBE, false),

@@ -37,6 +37,13 @@ pub const MAX_EMPTY_DATA: u32 = 1_000;
 /// Milliseconds of one flood window, for owners that pass the time; without it only answered calls refill the budgets.
 pub const FLOOD_WINDOW_MS: u64 = 1_000;
 
+/// Milliseconds from the first bytes of a connection to its SETTINGS. Every client sends them with its preface.
+pub const SETTINGS_MS_MAX: u64 = 10_000;
+
+/// Milliseconds a frame or header block may take from its first byte to its last: 16 KiB on a link of half a KiB a second.
+/// What a peer that vanished mid-frame made us hold is given back then.
+pub const FRAME_MS_MAX: u64 = 30_000;
+
 /// Bytes of control frames (acks, resets) waiting to leave. A peer that makes us write them and does not read is cut off.
 pub const MAX_QUEUED_CONTROL_BYTES: usize = 64 << 10;
 
