@@ -6,5 +6,6 @@ pub mod health;
 pub mod kv;
 pub mod maintenance;
 pub mod method;
+pub mod range_body;
 
 pub use method::Method;

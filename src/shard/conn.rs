@@ -122,9 +122,16 @@ impl Conn {
 
     /// True when time brought something to say, or the end.
     pub(super) fn pass_time(&mut self, now_ms: u64) -> bool {
+        if !self.sending {
+            // An allocation a second costs a busy connection nothing; a buffer each costs ten thousand idle ones much.
+            self.spare = Vec::new();
+        }
         match &mut self.protocol {
             Protocol::Unknown(_) => self.expired = now_ms.saturating_sub(self.accepted_ms) >= SILENT_MS_MAX,
-            Protocol::Grpc(connection) => connection.on_time(now_ms),
+            Protocol::Grpc(connection) => {
+                connection.on_time(now_ms);
+                connection.trim();
+            }
             Protocol::Web(connection) => connection.on_time(now_ms),
         }
         self.expired |= self.sending && now_ms.saturating_sub(self.send_began_ms) >= SEND_MS_MAX;
@@ -138,10 +145,14 @@ impl Conn {
     }
 }
 
+/// Streams of one connection, count, whatever `--max-concurrent-streams` allows (by default any number): an open stream costs
+/// memory, about 20 MiB for all of these.
+const STREAMS_MAX: u32 = 65_536;
+
 fn grpc_config(settings: &Settings) -> grpc::Config {
     grpc::Config {
         max_message_bytes: settings.max_request_bytes + GRPC_OVERHEAD_BYTES,
-        max_concurrent_streams: settings.max_concurrent_streams,
+        max_concurrent_streams: settings.max_concurrent_streams.min(STREAMS_MAX),
         accept_http: true,
         keepalive: Some(settings.keepalive),
         classify,

@@ -25,6 +25,9 @@ use std::sync::Arc;
 /// little memory twice.
 const SEND_BYTES_MAX: usize = 256 << 10;
 
+/// Bytes of send buffer that a connection keeps between two turns; those it does not use are given back with the next tick.
+const SPARE_BYTES_MAX: usize = 64 << 10;
+
 const NS_PER_MS: u64 = 1_000_000;
 
 /// How often connections learn the time, in nanoseconds: the window of their flood budgets.
@@ -197,7 +200,7 @@ impl Shard {
             } else if conn.broken || conn.is_done() {
                 self.close(id, reactor);
             } else {
-                conn.spare = buf;
+                conn.spare = if buf.capacity() > SPARE_BYTES_MAX { Vec::new() } else { buf };
             }
         }
     }

@@ -10,8 +10,8 @@ use super::flow::RecvWindow;
 use super::frame::{self, MAX_STREAM_ID, PREFACE, setting};
 use super::keepalive::{Due, Keepalive, PROBE, Rules};
 use super::limits::{
-    CONNECTION_WINDOW_BYTES, HPACK_TABLE_BYTES, MAX_FRAME_BYTES, MAX_HEADER_LIST_BYTES, MAX_WINDOW_BYTES,
-    SETTINGS_MS_MAX, STREAM_WINDOW_BYTES, STREAMS_BEFORE_SETTINGS,
+    CONNECTION_WINDOW_BYTES, HPACK_TABLE_BYTES, MAX_FRAME_BYTES, MAX_HEADER_LIST_BYTES, MAX_HELD_ANSWER_BYTES,
+    MAX_WINDOW_BYTES, SETTINGS_MS_MAX, STREAM_WINDOW_BYTES, STREAMS_BEFORE_SETTINGS,
 };
 use super::reader::Frame;
 use super::send::{Outbox, SendLine};
@@ -87,6 +87,7 @@ pub struct Connection<S> {
     /// Streams with pending bytes and an open window, in turn.
     pub(super) sendable: SendLine,
     pub(super) pending_bytes: usize,
+    pub(super) held_bytes: usize,
     pub(super) send_window: i64,
     pub(super) budgets: Budgets,
     pub(super) owes_table_update: bool,
@@ -131,6 +132,7 @@ impl<S: Default> Connection<S> {
             outbox,
             sendable: SendLine::new(),
             pending_bytes: 0,
+            held_bytes: 0,
             send_window: DEFAULT_WINDOW_BYTES,
             budgets: Budgets::default(),
             owes_table_update: false,
@@ -387,7 +389,7 @@ impl<S: Default> Connection<S> {
         if matches!(self.drain, Drain::Final { .. }) {
             return Ok(Accepted::Refused);
         }
-        if self.streams.len() >= self.max_concurrent_streams as usize {
+        if self.streams.len() >= self.max_concurrent_streams as usize || self.held_bytes > MAX_HELD_ANSWER_BYTES {
             self.refuse(id, Reason::REFUSED_STREAM)?;
             return Ok(Accepted::Refused);
         }
@@ -487,6 +489,13 @@ impl<S: Default> Connection<S> {
                 self.gone = true;
                 self.fail(ConnectionError::new(Reason::NO_ERROR, "keepalive ping not acked within timeout"));
             }
+        }
+    }
+
+    /// Gives back the outgoing buffer while nothing is in it.
+    pub fn trim(&mut self) {
+        if self.outbox.len() == 0 {
+            self.outbox.buf = Vec::new();
         }
     }
 

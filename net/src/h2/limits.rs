@@ -50,6 +50,10 @@ pub const MAX_QUEUED_CONTROL_BYTES: usize = 64 << 10;
 /// Bytes of a body copied straight into the outgoing buffer; larger ones wait as reference-counted chunks until polled.
 pub const INLINE_BODY_BYTES: usize = MAX_FRAME_BYTES;
 
+/// Bytes of memory that answers of one connection may hold while its windows keep them back; above it new streams are
+/// refused, to be tried again. Large answers are formed as they leave and hold a fraction of their size.
+pub const MAX_HELD_ANSWER_BYTES: usize = 64 << 20;
+
 /// Bytes of connection window kept for streams already waiting in line when a small answer wants to overtake them.
 pub const FAIR_RESERVE_BYTES: i64 = 64 << 10;
 

@@ -221,6 +221,16 @@ impl Reader {
         Ok(Frame::Headers { stream, block, end_stream })
     }
 
+    /// Gives back buffers that hold nothing unfinished.
+    pub fn trim(&mut self) {
+        if self.cut.is_empty() {
+            self.cut = Vec::new();
+        }
+        if self.open.is_none() {
+            self.block = Vec::new();
+        }
+    }
+
     /// Lets time pass; an error when the peer does not finish what it began.
     pub fn on_time(&mut self, now_ms: u64) -> Result<(), ConnectionError> {
         // A complete frame stays until the next bytes come: it is not unfinished.
