@@ -27,11 +27,10 @@ use std::sync::Arc;
 /// little memory twice.
 const SEND_BYTES_MAX: usize = 256 << 10;
 
-const NS_PER_MS: u64 = 1_000_000;
-
-/// Most bytes of a send buffer that an idle connection keeps: ten thousand connections that were busy once must not pin
-/// gigabytes.
+/// Bytes of send buffer that a connection keeps between two turns; those it does not use are given back with the next tick.
 const SPARE_BYTES_MAX: usize = 64 << 10;
+
+const NS_PER_MS: u64 = 1_000_000;
 
 /// How often connections learn the time, in nanoseconds: the window of their flood budgets.
 const TICK_NS: u64 = 1_000_000_000;
@@ -122,7 +121,7 @@ impl Shard {
     }
 
     pub fn accepted(&mut self, conn: ConnId) {
-        self.conns.insert(conn.0, Conn::new(conn));
+        self.conns.insert(conn.0, Conn::new(conn, mono_ns() / NS_PER_MS));
     }
 
     pub fn received(&mut self, id: ConnId, bytes: &[u8]) {
@@ -219,6 +218,7 @@ impl Shard {
             if !buf.is_empty() && !conn.broken {
                 self.probe.grpc_sent_bytes.add(buf.len() as u64);
                 conn.sending = true;
+                conn.send_began_ms = self.now_ns / NS_PER_MS;
                 reactor.send(id, buf);
                 if conn.held_back {
                     resumed.push(id);
@@ -226,7 +226,7 @@ impl Shard {
             } else if conn.broken || conn.is_done() {
                 self.close(id, reactor);
             } else {
-                conn.spare = buf;
+                conn.spare = if buf.capacity() > SPARE_BYTES_MAX { Vec::new() } else { buf };
             }
         }
         for id in resumed {
@@ -285,6 +285,7 @@ impl Shard {
     /// Answers when to be called again.
     pub fn pass_time(&mut self, mono_ns: u64) -> u64 {
         if mono_ns >= self.next_tick_ns {
+            self.now_ns = mono_ns;
             self.next_tick_ns = mono_ns + TICK_NS;
             // A shard that nobody asks anything must not keep an old state of the store in memory.
             self.reader.pin();

@@ -6,6 +6,7 @@ use super::{CALLS_WAITING_MAX, Shard};
 use crate::api::error::Error;
 use crate::api::kv::Response;
 use crate::api::method::{Found, Method, find};
+use crate::api::range_body::{FORMED_BYTES_MIN, RangeBody};
 use crate::api::{cluster, health, kv, maintenance, wire};
 use crate::exchange::{FromRaft, ToRaft};
 use crate::ops::metrics::Op;
@@ -128,7 +129,15 @@ impl Shard {
         }
         self.probe.ranges.add(1);
         let header = self.header(result.revision);
-        self.respond(conn, call, result.encoded_len(&header), |out| result.encode(&header, out));
+        let len = result.encoded_len(&header);
+        if len < FORMED_BYTES_MIN {
+            self.respond(conn, call, len, |out| result.encode(&header, out));
+            return Ok(());
+        }
+        let (len, body) = RangeBody::new(result, &header);
+        let Protocol::Grpc(grpc) = &mut conn.protocol else { return Ok(()) };
+        grpc.respond_unary_from(call.stream, len, Box::new(body));
+        self.answered(call);
         Ok(())
     }
 
@@ -316,6 +325,10 @@ impl Shard {
         }
         let Protocol::Grpc(grpc) = &mut conn.protocol else { return };
         grpc.respond_unary(call.stream, len, encode);
+        self.answered(call);
+    }
+
+    fn answered(&mut self, call: Call) {
         let probe = self.probe.method(call.method);
         probe.sent.add(1);
         probe.handled(Code::Ok.number());

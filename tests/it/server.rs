@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pause between two looks at a condition that is waited for.
-const POLL: Duration = Duration::from_millis(2);
+pub const POLL: Duration = Duration::from_millis(2);
 
 /// How a server is started, beyond its ports and directory.
 #[derive(Clone, Debug, Default)]
