@@ -44,9 +44,9 @@ fn serve(config: &Config) -> Result<(), String> {
     notify::notify(notify::State::Stopping);
     tracing::info!(signal = signals::describe(signal), "received signal; shutting down");
     let (name, data_dir) = (&config.name, config.data_dir.display().to_string());
-    tracing::info!(name, data_dir, "closing etcd server");
+    tracing::info!(name, "data-dir" = data_dir, "closing etcd server");
     running.stop();
-    tracing::info!(name, data_dir, "closed etcd server");
+    tracing::info!(name, "data-dir" = data_dir, "closed etcd server");
     log::flush();
     signals::end_by(signal).map_err(|e| format!("cannot end by signal: {e}"))
 }

@@ -89,6 +89,11 @@ pub fn start(config: &Config) -> Result<Running, String> {
         max_request_bytes: config.max_request_bytes as usize,
         max_txn_ops: config.max_txn_ops as usize,
         max_concurrent_streams: config.max_concurrent_streams,
+        keepalive: net::h2::keepalive::Rules {
+            ping_min_ms: config.grpc_keepalive.ping_min_ms,
+            interval_ms: config.grpc_keepalive.interval_ms,
+            timeout_ms: config.grpc_keepalive.timeout_ms,
+        },
     };
     let reader = opened.replica.reader();
     let driver = Driver::new(
@@ -227,14 +232,14 @@ fn replica_config(config: &Config, member_id: u64, lanes: u64, now: engine::effe
 
 fn log_start(config: &Config, wal: &Path, opened: &Opened, new: bool) {
     tracing::info!(
-        etcd_version = env!("CARGO_PKG_VERSION"),
+        "etcd-version" = env!("CARGO_PKG_VERSION"),
         name = config.name,
-        data_dir = config.data_dir.display().to_string(),
-        wal_dir = wal.display().to_string(),
-        local_member_id = format!("{:x}", opened.member_id),
-        cluster_id = format!("{:x}", opened.cluster_id),
-        new_member = new,
-        log_entries = opened.entries,
+        "data-dir" = config.data_dir.display().to_string(),
+        "wal-dir" = wal.display().to_string(),
+        "local-member-id" = format!("{:x}", opened.member_id),
+        "cluster-id" = format!("{:x}", opened.cluster_id),
+        "new-member" = new,
+        "log-entries" = opened.entries,
         "starting an etcd server"
     );
 }

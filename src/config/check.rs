@@ -7,7 +7,8 @@ use super::table::{SAME_AS_DEFAULT, Support};
 use super::url::{self, Scheme, Url};
 use super::value::{Settings, Value, default_of, parse, quote};
 use super::{
-    Bootstrap, ClusterState, Config, Cores, LogFormat, LogOutput, LogSettings, ReactorChoice, WalSync, wal_path_in,
+    Bootstrap, ClusterState, Config, Cores, GrpcKeepalive, LogFormat, LogOutput, LogSettings, ReactorChoice, WalSync,
+    wal_path_in,
 };
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -94,6 +95,7 @@ fn assemble(
         max_request_bytes: settings.number("max-request-bytes"),
         max_txn_ops: settings.number("max-txn-ops"),
         max_concurrent_streams: u32::try_from(settings.number("max-concurrent-streams")).expect("parsed as u32"),
+        grpc_keepalive: grpc_keepalive(settings),
         snapshot_count: settings.number("snapshot-count"),
         max_wals: settings.number("max-wals"),
         max_snapshots: settings.number("max-snapshots"),
@@ -114,6 +116,29 @@ fn assemble(
         spin_us: u32::try_from(settings.number("spin-us")).expect("checked against its maximum"),
         notices,
     }
+}
+
+/// Shortest interval between probes, in milliseconds: gRPC raises a shorter one to this.
+const KEEPALIVE_INTERVAL_MS_MIN: u64 = 1_000;
+
+/// What gRPC does when etcd says nothing about it, in milliseconds.
+const GRPC_DEFAULTS: GrpcKeepalive =
+    GrpcKeepalive { ping_min_ms: 5 * 60 * 1000, interval_ms: 2 * 60 * 60 * 1000, timeout_ms: 20_000 };
+
+/// etcd hands on what is above zero, and interval and timeout only together; gRPC's defaults hold otherwise.
+fn grpc_keepalive(settings: &Settings) -> GrpcKeepalive {
+    let ms = |name: &str| u64::try_from(settings.duration_ns(name)).map_or(0, |ns| ns.div_ceil(1_000_000));
+    let (min, interval, timeout) =
+        (ms("grpc-keepalive-min-time"), ms("grpc-keepalive-interval"), ms("grpc-keepalive-timeout"));
+    let mut keepalive = GRPC_DEFAULTS;
+    if min > 0 {
+        keepalive.ping_min_ms = min;
+    }
+    if interval > 0 && timeout > 0 {
+        keepalive.interval_ms = interval.max(KEEPALIVE_INTERVAL_MS_MIN);
+        keepalive.timeout_ms = timeout;
+    }
+    keepalive
 }
 
 /// The member's name and where its data is.

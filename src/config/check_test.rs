@@ -198,6 +198,21 @@ fn a_restart_does_not_read_the_initial_flags() {
 }
 
 #[test]
+fn keepalive_falls_back_to_grpcs_own_values() {
+    for (line, min, interval, timeout) in [
+        ("", 5_000, 7_200_000, 20_000),
+        ("--grpc-keepalive-min-time=1ms --grpc-keepalive-interval=10s --grpc-keepalive-timeout=1500us", 1, 10_000, 2),
+        ("--grpc-keepalive-min-time=0 --grpc-keepalive-interval=0", 300_000, 7_200_000, 20_000),
+        ("--grpc-keepalive-interval=10s --grpc-keepalive-timeout=0", 5_000, 7_200_000, 20_000),
+        ("--grpc-keepalive-interval=10ms --grpc-keepalive-timeout=-1s", 5_000, 7_200_000, 20_000),
+        ("--grpc-keepalive-interval=10ms", 5_000, 1_000, 20_000),
+    ] {
+        let expect = GrpcKeepalive { ping_min_ms: min, interval_ms: interval, timeout_ms: timeout };
+        assert_eq!(fresh(line).grpc_keepalive, expect, "{line}");
+    }
+}
+
+#[test]
 fn environment_and_flags() {
     let config = reading("--name=a", &[("ETCD_DATA_DIR", "/e")], &|_| false).unwrap();
     assert_eq!((config.name.as_str(), config.data_dir.as_path()), ("a", Path::new("/e")));

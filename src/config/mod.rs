@@ -49,6 +49,7 @@ pub struct Config {
     pub max_request_bytes: u64,
     pub max_txn_ops: u64,
     pub max_concurrent_streams: u32,
+    pub grpc_keepalive: GrpcKeepalive,
     pub snapshot_count: u64,
     pub max_wals: u64,
     pub max_snapshots: u64,
@@ -84,6 +85,14 @@ impl Config {
 /// Where the log is unless `--wal-dir` says otherwise.
 fn wal_path_in(data_dir: &Path) -> PathBuf {
     data_dir.join("member/wal")
+}
+
+/// `--grpc-keepalive-*`, in milliseconds, with gRPC's own values where etcd leaves them alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcKeepalive {
+    pub ping_min_ms: u64,
+    pub interval_ms: u64,
+    pub timeout_ms: u64,
 }
 
 /// What a first start needs to know.

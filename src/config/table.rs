@@ -195,9 +195,9 @@ flags! {
         "max-request-bytes" Uint, "1572864", Works, "Largest request of a client in bytes.";
         "max-txn-ops" Uint, "128", Works, "Most operations in one branch of a transaction.";
         "max-concurrent-streams" Uint32, "4294967295", Works, "Most streams open at once on a client connection.";
-        "grpc-keepalive-min-time" Duration, "5s", DefaultOnly, "Fastest pings accepted from a client.";
-        "grpc-keepalive-interval" Duration, "2h0m0s", DefaultOnly, "Pings to silent clients, 0 for none.";
-        "grpc-keepalive-timeout" Duration, "20s", DefaultOnly, "Wait for the answer to such a ping before closing, 0 for ever.";
+        "grpc-keepalive-min-time" Duration, "5s", Works, "Fastest pings accepted from a client, 0 for gRPC's own 5m.";
+        "grpc-keepalive-interval" Duration, "2h0m0s", Works, "Silence after which a client is pinged, 0 for gRPC's own 2h.";
+        "grpc-keepalive-timeout" Duration, "20s", Works, "Wait for the answer to such a ping before closing, 0 for gRPC's own 20s.";
         "warning-apply-duration" Duration, "100ms", DefaultOnly, "Applying a request longer than this logs a warning.";
         "warning-unary-request-duration" Duration, "300ms", DefaultOnly, "Answering a request longer than this logs a warning.";
         "watch-progress-notify-interval" Duration, "0s", DefaultOnly, "Period of progress notifications to watchers (0: 10m).";

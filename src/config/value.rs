@@ -77,6 +77,14 @@ impl Settings {
         }
     }
 
+    /// In nanoseconds.
+    pub fn duration_ns(&self, name: &str) -> i64 {
+        match self.named(name) {
+            Value::Duration(value) => value,
+            other => unreachable!("--{name} holds {other:?}"),
+        }
+    }
+
     pub fn text(&self, name: &str) -> String {
         match self.named(name) {
             Value::Text(value) => value,

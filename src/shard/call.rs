@@ -5,6 +5,7 @@ use crate::api::wire::Unread;
 use crate::ops::metrics::{MethodId, Op};
 use crate::reactor::ConnId;
 use engine::pb::etcdserverpb::{AlarmRequest, RangeRequest, TxnRequest};
+use engine::request_id::IdMap;
 use net::grpc::StreamId;
 use std::borrow::Cow;
 
@@ -15,7 +16,11 @@ pub(super) struct Call {
     pub(super) method: MethodId,
     pub(super) op: Option<Op>,
     pub(super) began_ns: u64,
+    /// When the client stops waiting, on the `mono_ns` clock; `NO_DEADLINE` when it never does.
+    pub(super) deadline_ns: u64,
 }
+
+pub(super) const NO_DEADLINE: u64 = u64::MAX;
 
 /// A call that waits for the raft role.
 #[derive(Debug)]
@@ -32,6 +37,75 @@ pub(super) enum Kind {
     Read(Call, Read),
     /// A page that does a linearizable read first.
     Page { target: String, stream: Option<StreamId> },
+    /// Nobody waits any more: cancelled, out of time, or the connection is gone. What the raft role answers is dropped, but
+    /// until then the call counts, because a slot of the mailbox is kept for that answer.
+    Abandoned,
+}
+
+impl Kind {
+    fn call(&self) -> Option<Call> {
+        match self {
+            Self::Proposal(call) | Self::Read(call, _) => Some(*call),
+            Self::Page { .. } | Self::Abandoned => None,
+        }
+    }
+}
+
+/// The calls of one shard that wait for the raft role, by request id.
+#[derive(Debug, Default)]
+pub(super) struct WaitingCalls {
+    by_id: IdMap<Waiting>,
+    /// How many of them have a deadline.
+    with_deadline: usize,
+}
+
+impl WaitingCalls {
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(super) fn insert(&mut self, id: u64, waiting: Waiting) {
+        self.with_deadline += usize::from(has_deadline(&waiting.kind));
+        self.by_id.insert(id, waiting);
+    }
+
+    /// The raft role has answered.
+    pub(super) fn remove(&mut self, id: u64) -> Option<Waiting> {
+        let waiting = self.by_id.remove(&id)?;
+        self.with_deadline -= usize::from(has_deadline(&waiting.kind));
+        Some(waiting)
+    }
+
+    /// Gives up what the call holds.
+    pub(super) fn abandon(&mut self, id: u64) {
+        if let Some(waiting) = self.by_id.get_mut(&id) {
+            let kind = std::mem::replace(&mut waiting.kind, Kind::Abandoned);
+            self.with_deadline -= usize::from(has_deadline(&kind));
+        }
+    }
+
+    pub(super) fn any_with_deadline(&self) -> bool {
+        self.with_deadline > 0
+    }
+
+    /// Abandons the calls whose time is over, and says which they were.
+    pub(super) fn take_expired(&mut self, now_ns: u64) -> Vec<(ConnId, Call)> {
+        let mut expired = Vec::new();
+        for waiting in self.by_id.values_mut() {
+            if let Some(call) = waiting.kind.call()
+                && call.deadline_ns <= now_ns
+            {
+                waiting.kind = Kind::Abandoned;
+                self.with_deadline -= 1;
+                expired.push((waiting.conn, call));
+            }
+        }
+        expired
+    }
+}
+
+fn has_deadline(kind: &Kind) -> bool {
+    kind.call().is_some_and(|call| call.deadline_ns != NO_DEADLINE)
 }
 
 #[derive(Debug)]

@@ -48,7 +48,7 @@ impl Conn {
         }
     }
 
-    pub(super) fn receive(&mut self, bytes: &[u8], settings: &Settings) {
+    pub(super) fn receive(&mut self, bytes: &[u8], settings: &Settings, now_ms: u64) {
         match &mut self.protocol {
             Protocol::Unknown(held) => {
                 held.extend_from_slice(bytes);
@@ -60,9 +60,12 @@ impl Conn {
                         Protocol::Web(Box::new(h1::server::Connection::new(h1::Limits::default())))
                     }
                 };
-                self.receive(&held, settings);
+                self.receive(&held, settings, now_ms);
             }
-            Protocol::Grpc(connection) => connection.handle_bytes(bytes),
+            Protocol::Grpc(connection) => {
+                connection.on_time(now_ms);
+                connection.handle_bytes(bytes);
+            }
             Protocol::Web(connection) => connection.handle_bytes(bytes),
         }
     }
@@ -102,9 +105,22 @@ impl Conn {
         }
     }
 
-    pub(super) fn pass_time(&mut self, now_ms: u64) {
-        if let Protocol::Grpc(connection) = &mut self.protocol {
-            connection.on_time(now_ms);
+    /// The peer stopped answering: to be closed at once, whatever waits to be sent.
+    pub(super) fn is_gone(&self) -> bool {
+        match &self.protocol {
+            Protocol::Grpc(connection) => connection.is_gone(),
+            Protocol::Unknown(_) | Protocol::Web(_) => false,
+        }
+    }
+
+    /// True when time brought something to say, or the end.
+    pub(super) fn pass_time(&mut self, now_ms: u64) -> bool {
+        match &mut self.protocol {
+            Protocol::Grpc(connection) => {
+                connection.on_time(now_ms);
+                connection.is_gone() || (!self.sending && connection.has_output())
+            }
+            Protocol::Unknown(_) | Protocol::Web(_) => false,
         }
     }
 
@@ -120,6 +136,7 @@ fn grpc_config(settings: &Settings) -> grpc::Config {
         max_message_bytes: settings.max_request_bytes + GRPC_OVERHEAD_BYTES,
         max_concurrent_streams: settings.max_concurrent_streams,
         accept_http: true,
+        keepalive: Some(settings.keepalive),
         classify,
     }
 }

@@ -6,15 +6,19 @@ mod call;
 mod conn;
 mod hash;
 mod router;
+#[cfg(test)]
+mod tests;
 pub mod web;
 
 use crate::exchange::{FromRaft, ToRaft};
 use crate::ops::metrics::ShardProbe;
 use crate::published::Published;
 use crate::reactor::{ConnId, ListenerId, Reactor, mono_ns};
+use call::{Kind, Waiting, WaitingCalls};
 use conn::{Conn, Protocol};
 use engine::apply::mvcc::Reader;
 use engine::request_id::{IdMap, RequestIds};
+use net::grpc::StreamId;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -23,12 +27,18 @@ use std::sync::Arc;
 /// little memory twice.
 const SEND_BYTES_MAX: usize = 256 << 10;
 
+const NS_PER_MS: u64 = 1_000_000;
+
 /// Most bytes of a send buffer that an idle connection keeps: ten thousand connections that were busy once must not pin
 /// gigabytes.
 const SPARE_BYTES_MAX: usize = 64 << 10;
 
 /// How often connections learn the time, in nanoseconds: the window of their flood budgets.
 const TICK_NS: u64 = 1_000_000_000;
+
+/// How often waiting calls are looked at for a deadline that has passed, in nanoseconds, while there are any: late by less
+/// than a scheduler's tick on a busy machine, and a look at all of them costs microseconds.
+const DEADLINES_NS: u64 = 10_000_000;
 
 /// Calls of one shard that wait for the raft role, count. Above it new ones are answered "too many requests"; it also
 /// bounds the mailboxes, which reserve a slot per waiting call.
@@ -40,6 +50,8 @@ pub struct Settings {
     pub max_request_bytes: usize,
     pub max_txn_ops: usize,
     pub max_concurrent_streams: u32,
+    /// `--grpc-keepalive-*`.
+    pub keepalive: net::h2::keepalive::Rules,
 }
 
 pub struct Shard {
@@ -53,8 +65,7 @@ pub struct Shard {
     unopened: Vec<OwnedFd>,
     listeners: Vec<ListenerId>,
     conns: IdMap<Conn>,
-    /// Calls that wait for an answer of the raft role, by request id.
-    waiting: IdMap<call::Waiting>,
+    waiting: WaitingCalls,
     outbox: Vec<ToRaft>,
     /// Hashes of the store being computed, a stretch per turn.
     scans: VecDeque<hash::Scan>,
@@ -66,6 +77,7 @@ pub struct Shard {
     gone: Vec<ConnId>,
     draining: bool,
     next_tick_ns: u64,
+    next_deadlines_ns: u64,
 }
 
 impl Shard {
@@ -88,7 +100,7 @@ impl Shard {
             unopened: sockets,
             listeners: Vec::new(),
             conns: IdMap::default(),
-            waiting: IdMap::default(),
+            waiting: WaitingCalls::default(),
             outbox: Vec::new(),
             scans: VecDeque::new(),
             now_ns: 0,
@@ -96,6 +108,7 @@ impl Shard {
             gone: Vec::new(),
             draining: false,
             next_tick_ns: 0,
+            next_deadlines_ns: 0,
         }
     }
 
@@ -116,7 +129,7 @@ impl Shard {
         let Some(mut conn) = self.conns.remove(&id.0) else { return };
         self.now_ns = mono_ns();
         self.probe.grpc_received_bytes.add(bytes.len() as u64);
-        conn.receive(bytes, &self.settings);
+        conn.receive(bytes, &self.settings, self.now_ns / NS_PER_MS);
         self.serve(&mut conn);
         self.mark_dirty(&mut conn);
         self.conns.insert(id.0, conn);
@@ -134,7 +147,8 @@ impl Shard {
                 conn.dirty = true;
                 self.dirty.push(id);
             }
-        } else if self.conns.remove(&id.0).is_some() {
+        } else if let Some(conn) = self.conns.remove(&id.0) {
+            self.abandon_calls(&conn);
             self.gone.push(id);
         }
     }
@@ -159,7 +173,10 @@ impl Shard {
     }
 
     pub fn answer(&mut self, message: FromRaft) {
-        let Some(waiting) = self.waiting.remove(&message.id()) else { return };
+        let Some(waiting) = self.waiting.remove(message.id()) else { return };
+        if let Kind::Abandoned = waiting.kind {
+            return;
+        }
         let Some(mut conn) = self.conns.remove(&waiting.conn.0) else { return };
         self.finish(&mut conn, waiting, message);
         self.mark_dirty(&mut conn);
@@ -185,6 +202,10 @@ impl Shard {
         for id in std::mem::take(&mut self.dirty) {
             let Some(conn) = self.conns.get_mut(&id.0) else { continue };
             conn.dirty = false;
+            if conn.is_gone() {
+                self.close(id, reactor);
+                continue;
+            }
             let congested = conn.is_congested();
             if congested != conn.paused {
                 conn.paused = congested;
@@ -203,8 +224,7 @@ impl Shard {
                     resumed.push(id);
                 }
             } else if conn.broken || conn.is_done() {
-                self.conns.remove(&id.0);
-                reactor.close(id);
+                self.close(id, reactor);
             } else {
                 conn.spare = buf;
             }
@@ -216,6 +236,28 @@ impl Shard {
             self.mark_dirty(&mut conn);
             self.conns.insert(id.0, conn);
         }
+    }
+
+    fn close<R: Reactor>(&mut self, id: ConnId, reactor: &mut R) {
+        if let Some(conn) = self.conns.remove(&id.0) {
+            self.abandon_calls(&conn);
+        }
+        reactor.close(id);
+    }
+
+    /// The calls of a connection that ends have nobody to answer.
+    fn abandon_calls(&mut self, conn: &Conn) {
+        if let Protocol::Grpc(grpc) = &conn.protocol {
+            grpc.tags().for_each(|id| self.waiting.abandon(id));
+        }
+    }
+
+    /// Remembers a call until the raft role has answered, under a name that its stream gives back when it is cancelled.
+    fn park(&mut self, conn: &mut Conn, id: u64, kind: Kind, stream: Option<StreamId>) {
+        if let (Protocol::Grpc(grpc), Some(stream)) = (&mut conn.protocol, stream) {
+            grpc.set_tag(stream, id);
+        }
+        self.waiting.insert(id, Waiting { conn: conn.id, kind });
     }
 
     /// Stops accepting and tells every connection that no new calls are taken.
@@ -236,18 +278,33 @@ impl Shard {
 
     /// True when no call waits and everything said has left.
     pub fn is_drained(&self) -> bool {
-        self.waiting.is_empty() && self.dirty.is_empty() && self.conns.values().all(|c| !c.sending && !c.has_output())
+        self.waiting.len() == 0 && self.dirty.is_empty() && self.conns.values().all(|c| !c.sending && !c.has_output())
     }
 
-    /// Lets time refill the flood budgets of connections. Answers when to be called again.
+    /// Lets connections know the time: flood budgets are refilled, silent clients probed, calls whose time is up are ended.
+    /// Answers when to be called again.
     pub fn pass_time(&mut self, mono_ns: u64) -> u64 {
         if mono_ns >= self.next_tick_ns {
             self.next_tick_ns = mono_ns + TICK_NS;
             // A shard that nobody asks anything must not keep an old state of the store in memory.
             self.reader.pin();
-            self.conns.values_mut().for_each(|conn| conn.pass_time(mono_ns / 1_000_000));
+            for conn in self.conns.values_mut() {
+                if conn.pass_time(mono_ns / NS_PER_MS) && !conn.dirty {
+                    conn.dirty = true;
+                    self.dirty.push(conn.id);
+                }
+            }
         }
-        self.next_tick_ns
+        let mut next_ns = self.next_tick_ns;
+        if self.waiting.any_with_deadline() {
+            if mono_ns >= self.next_deadlines_ns {
+                self.next_deadlines_ns = mono_ns + DEADLINES_NS;
+                self.expire_calls(mono_ns);
+            }
+            next_ns = next_ns.min(self.next_deadlines_ns);
+        }
+        // What time brought leaves by the next flush: the turn before it must not wait.
+        if self.dirty.is_empty() { next_ns } else { mono_ns }
     }
 
     pub fn connections(&self) -> usize {

@@ -1,6 +1,6 @@
 //! From a gRPC request to its method, and from an answer back to its connection.
 
-use super::call::{Call, Failure, Kind, Read, Waiting, unreadable};
+use super::call::{Call, Failure, Kind, NO_DEADLINE, Read, Waiting, unreadable};
 use super::conn::{Conn, Protocol};
 use super::{CALLS_WAITING_MAX, Shard};
 use crate::api::error::Error;
@@ -64,8 +64,7 @@ impl Shard {
                 }
                 Some(Event::Unary { stream, head, message }) => self.call(conn, stream, &head, message),
                 Some(Event::Http { stream, head, .. }) => self.serve_page_h2(conn, stream, &head),
-                // The answer of a call that is gone finds no stream and is dropped there.
-                Some(Event::Reset { .. }) => {}
+                Some(Event::Reset { tag, .. }) => self.waiting.abandon(tag),
                 Some(Event::Open { .. } | Event::Message { .. } | Event::End { .. }) => {
                     unreachable!("every method is classified as unary")
                 }
@@ -79,7 +78,7 @@ impl Shard {
             Found::Absent(id) => {
                 self.probe.method(id).started.add(1);
                 let text = format!("{} is not available in this version", head.path.trim_start_matches('/'));
-                let call = Call { stream, method: id, op: None, began_ns: self.now_ns };
+                let call = Call { stream, method: id, op: None, began_ns: self.now_ns, deadline_ns: NO_DEADLINE };
                 return self.refuse(conn, call, Failure::Status(Code::Unimplemented, text.into()));
             }
             Found::Unknown(text) => {
@@ -90,7 +89,9 @@ impl Shard {
         let probe = self.probe.method(id);
         probe.started.add(1);
         probe.received.add(1);
-        let call = Call { stream, method: id, op: op_of(method), began_ns: self.now_ns };
+        let timeout_ns = head.timeout.map_or(NO_DEADLINE, |t| u64::try_from(t.as_nanos()).unwrap_or(NO_DEADLINE));
+        let deadline_ns = self.now_ns.saturating_add(timeout_ns);
+        let call = Call { stream, method: id, op: op_of(method), began_ns: self.now_ns, deadline_ns };
         if self.published.leader() == 0 && head.header("hasleader") == Some("true") {
             return self.refuse(conn, call, Error::NoLeader.into());
         }
@@ -232,7 +233,7 @@ impl Shard {
         if payload.len() > self.settings.max_request_bytes {
             return Err(Error::RequestTooLarge.into());
         }
-        self.waiting.insert(id, Waiting { conn: conn.id, kind: Kind::Proposal(call) });
+        self.park(conn, id, Kind::Proposal(call), Some(call.stream));
         self.outbox.push(ToRaft::Propose { id, request: payload });
         Ok(())
     }
@@ -240,7 +241,7 @@ impl Shard {
     fn wait_to_read(&mut self, conn: &mut Conn, call: Call, read: Read) -> Handled {
         self.check_room()?;
         let id = self.ids.next_id();
-        self.waiting.insert(id, Waiting { conn: conn.id, kind: Kind::Read(call, read) });
+        self.park(conn, id, Kind::Read(call, read), Some(call.stream));
         self.outbox.push(ToRaft::Read { id });
         Ok(())
     }
@@ -278,7 +279,20 @@ impl Shard {
             (Kind::Page { target, stream }, FromRaft::ReadReady { result, .. }) => {
                 self.finish_page(conn, &target, stream, result);
             }
+            (Kind::Abandoned, _) => {}
             (kind, message) => unreachable!("{message:?} answers {kind:?}"),
+        }
+    }
+
+    /// Tells the clients whose calls have waited too long.
+    pub(super) fn expire_calls(&mut self, mono_ns: u64) {
+        self.now_ns = mono_ns;
+        for (id, call) in self.waiting.take_expired(mono_ns) {
+            let Some(mut conn) = self.conns.remove(&id.0) else { continue };
+            let status = net::grpc::Status::deadline_exceeded();
+            self.refuse(&mut conn, call, Failure::Status(status.code, status.message));
+            self.mark_dirty(&mut conn);
+            self.conns.insert(id.0, conn);
         }
     }
 

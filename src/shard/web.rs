@@ -1,6 +1,6 @@
 //! Pages for people, probes and Prometheus: /health, /livez, /readyz, /version, /metrics, over HTTP/1.1 and plain HTTP/2.
 
-use super::call::{Kind, Waiting};
+use super::call::Kind;
 use super::conn::{Conn, Protocol};
 use super::{CALLS_WAITING_MAX, Shard};
 use crate::api::error::Error;
@@ -91,7 +91,7 @@ impl Shard {
             Step::NeedsRead => {
                 let id = self.ids.next_id();
                 let kind = Kind::Page { target: target.to_owned(), stream };
-                self.waiting.insert(id, Waiting { conn: conn.id, kind });
+                self.park(conn, id, kind, stream);
                 self.outbox.push(ToRaft::Read { id });
             }
         }

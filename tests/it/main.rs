@@ -1,7 +1,9 @@
 //! Tests that drive the real binaries. Each starts servers of its own on free loopback ports with directories of their own.
 
+mod bench;
 mod boot;
 mod crash;
+mod ctl;
 mod ending;
 mod fallback;
 mod full_disk;
@@ -9,6 +11,11 @@ mod hostile;
 mod http;
 mod kv;
 mod ledger;
+mod overload;
+mod peer;
 mod seccomp;
+mod semantics;
 mod server;
+mod steps;
 mod tools;
+mod wire;

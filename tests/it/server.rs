@@ -24,6 +24,8 @@ pub struct Setup {
     pub deny_io_uring: bool,
     /// Starts it with this soft limit of open files.
     pub open_files_soft: Option<u32>,
+    /// Another program than the `etcd` of this build, such as Go etcd.
+    pub program: Option<PathBuf>,
     /// Mounts a small disk on `disk` in its directory, which no other process sees.
     pub small_disk: bool,
 }
@@ -115,7 +117,7 @@ impl Server {
         let log = File::options().create(true).append(true).open(&log_path).unwrap();
         let client_url = format!("http://127.0.0.1:{client_port}");
         let peer_url = format!("http://127.0.0.1:{peer_port}");
-        let mut command = etcd();
+        let mut command = setup.program.as_ref().map_or_else(etcd, Command::new);
         if let Some(limit) = setup.open_files_soft {
             let script = format!("ulimit -S -n {limit} && exec \"$0\" \"$@\"");
             let program = command.get_program().to_owned();

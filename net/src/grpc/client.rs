@@ -12,7 +12,7 @@ use super::StreamId;
 use super::block_cache::BlockCache;
 use super::head::{GRPC_CONTENT_TYPE, HeadBuilder, ResponseHead, is_grpc};
 use super::limits::MAX_PARKED_CALLS;
-use super::message::{Assembler, PREFIX_BYTES, prefix};
+use super::message::{Assembler, Framed, PREFIX_BYTES, Refusal, prefix};
 use super::metadata::Metadata;
 use super::status::{Code, Status};
 use crate::h2::hpack::{Decoder, put_indexed, put_literal, put_literal_indexed_name};
@@ -370,10 +370,13 @@ impl Calls {
         }
         while !data.is_empty() {
             match call.assembler.next(&mut data, max_bytes) {
-                Ok(Some(message)) => self.events.push_back(Event::Message { stream, message }),
+                Ok(Some(Framed { packed: false, body })) => {
+                    self.events.push_back(Event::Message { stream, message: body });
+                }
                 Ok(None) => break,
-                Err(refusal) => {
-                    let status = refusal.status(None);
+                // No encoding was offered, so none may come.
+                refused @ (Ok(Some(_)) | Err(_)) => {
+                    let status = refused.err().unwrap_or(Refusal::Compressed).status(None);
                     self.give_up(slot, status);
                     return Ok(());
                 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::metadata::Metadata;
+use super::metadata::{BINARY_SUFFIX, Metadata, base64_fault};
 use super::status::{Code, Status, decode_message};
 use super::timeout;
 use crate::h2::hpack::table::ENTRY_OVERHEAD_BYTES;
@@ -43,11 +43,12 @@ pub struct ResponseHead {
 }
 
 /// Why a header list is not a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum HeadFault {
     Malformed,
     TooLarge,
-    BadTimeout,
+    /// Legal HTTP/2 that no call can be made of, in the words of Go's grpc.
+    Refused(String),
 }
 
 /// Collects a header list of either direction, field by field.
@@ -61,8 +62,11 @@ pub struct HeadBuilder {
     /// Regular fields with a meaning here, noted as they pass; the first of a name counts.
     content_type: Option<String>,
     host: Option<String>,
+    hosts: u32,
+    /// The first header no call can be made of; it matters to gRPC requests only.
+    refusal: Option<String>,
     encoding: Option<String>,
-    timeout: Option<Result<Duration, HeadFault>>,
+    timeout: Option<Duration>,
     content_length: Option<u64>,
     metadata: Metadata,
     list_bytes: usize,
@@ -120,10 +124,16 @@ impl HeadBuilder {
             // Absence is tolerated though gRPC asks for it: proxies strip it.
             b"te" if value != b"trailers" => return None,
             b"content-type" if self.content_type.is_none() => self.content_type = text(),
-            b"host" if self.host.is_none() => self.host = text(),
+            b"host" => {
+                self.hosts += 1;
+                self.host = self.host.take().or_else(text);
+            }
             b"grpc-encoding" if self.encoding.is_none() => self.encoding = text(),
             b"grpc-timeout" if self.timeout.is_none() => {
-                self.timeout = Some(timeout::parse(value).ok_or(HeadFault::BadTimeout));
+                self.timeout = timeout::parse(value);
+                if self.timeout.is_none() {
+                    self.refuse(format!("malformed grpc-timeout: {}", timeout::fault(value)));
+                }
             }
             b"content-length" => {
                 let digits = std::str::from_utf8(value).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?;
@@ -132,10 +142,22 @@ impl HeadBuilder {
                     return None;
                 }
             }
+            _ if name.ends_with(BINARY_SUFFIX.as_bytes()) => {
+                if let Some(at) = base64_fault(value) {
+                    let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+                    self.refuse(format!(
+                        "malformed binary metadata {value:?} in header {name:?}: illegal base64 data at input byte {at}"
+                    ));
+                }
+            }
             _ => {}
         }
         self.metadata.push(name, value);
         Some(())
+    }
+
+    fn refuse(&mut self, text: String) {
+        self.refusal.get_or_insert(text);
     }
 
     pub fn into_request(self) -> Result<RequestHead, HeadFault> {
@@ -147,12 +169,25 @@ impl HeadBuilder {
         }
         let method = self.method.ok_or(HeadFault::Malformed)?;
         let path = self.path.filter(|p| !p.is_empty()).ok_or(HeadFault::Malformed)?;
+        if self.hosts > 1 {
+            return Err(HeadFault::Refused(format!(
+                "num values of :authority: {}, num values of host: {}, both must only have 1 value as per HTTP/2 spec",
+                u32::from(self.authority.is_some()),
+                self.hosts
+            )));
+        }
+        if let Some(text) = self.refusal
+            && self.content_type.as_deref().is_some_and(is_grpc)
+        {
+            return Err(HeadFault::Refused(text));
+        }
         Ok(RequestHead {
             method,
             path,
+            // A host beside :authority is dropped, as Go's grpc does.
             authority: self.authority.or(self.host).unwrap_or_default(),
             content_type: self.content_type.unwrap_or_default(),
-            timeout: self.timeout.transpose()?,
+            timeout: self.timeout,
             encoding: self.encoding,
             content_length: self.content_length,
             metadata: self.metadata,
@@ -205,9 +240,13 @@ const NAME_BYTES: [bool; 256] = {
     legal
 };
 
-/// No early exit: a loop over all bytes is one the compiler makes wide.
+/// No early exit: a loop over all bytes is one the compiler makes wide. Blanks at the ends are what two readers would
+/// disagree about (RFC 9113, 8.2.1).
 fn legal_value(value: &[u8]) -> bool {
-    value.iter().fold(true, |legal, b| legal & (*b != 0) & (*b != b'\r') & (*b != b'\n'))
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    !blank(value.first())
+        && !blank(value.last())
+        && value.iter().fold(true, |legal, b| legal & (*b != 0) & (*b != b'\r') & (*b != b'\n'))
 }
 
 /// Whether a content type is gRPC's: `application/grpc`, alone or followed by `+` or `;`.

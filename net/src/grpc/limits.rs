@@ -9,6 +9,10 @@ pub const MAX_RESERVE_BYTES: usize = 64 << 10;
 /// Bytes of a status message we send: several clients refuse header lists above 8 KiB, and escaping may triple it.
 pub const MAX_STATUS_MESSAGE_BYTES: usize = 2048;
 
+/// Bytes of a message up to which an answer is compressed for a client that compresses: about 10 ms of work. Larger ones
+/// go as they are, which the protocol allows for each message.
+pub const MAX_GZIP_BYTES: usize = 1 << 20;
+
 /// Header blocks remembered per connection: a client alternates between a few methods, each with its own block.
 pub const CACHED_BLOCKS: usize = 4;
 

@@ -16,10 +16,21 @@ pub fn prefix(len: usize) -> [u8; PREFIX_BYTES] {
     [0, l[0], l[1], l[2], l[3]]
 }
 
+/// The prefix of a compressed one.
+pub fn packed_prefix(len: usize) -> [u8; PREFIX_BYTES] {
+    let mut lead = prefix(len);
+    lead[0] = 1;
+    lead
+}
+
 /// Why a message was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    TooLarge { len: usize, max: usize },
+    TooLarge {
+        len: usize,
+        max: usize,
+    },
+    /// The compressed flag, where no encoding was announced that can be undone here.
     Compressed,
     BadFlag(u8),
 }
@@ -56,6 +67,13 @@ pub struct Assembler {
     body: Vec<u8>,
 }
 
+/// A message as it was on the wire.
+#[derive(Debug)]
+pub struct Framed {
+    pub packed: bool,
+    pub body: Bytes,
+}
+
 impl Assembler {
     /// Bytes held of an unfinished message.
     #[inline]
@@ -65,20 +83,20 @@ impl Assembler {
 
     /// Takes the next message out of `data`; None when `data` is used up and the message is not complete.
     #[inline]
-    pub fn next(&mut self, data: &mut &[u8], max_bytes: usize) -> Result<Option<Bytes>, Refusal> {
+    pub fn next(&mut self, data: &mut &[u8], max_bytes: usize) -> Result<Option<Framed>, Refusal> {
         if self.lead_len == 0
             && let Some((lead, rest)) = data.split_first_chunk::<PREFIX_BYTES>()
         {
             let len = checked_len(lead, max_bytes)?;
             if let Some((body, after)) = rest.split_at_checked(len) {
                 *data = after;
-                return Ok(Some(Bytes::copy_from_slice(body)));
+                return Ok(Some(Framed { packed: lead[0] == 1, body: Bytes::copy_from_slice(body) }));
             }
         }
         self.slow_next(data, max_bytes)
     }
 
-    fn slow_next(&mut self, data: &mut &[u8], max_bytes: usize) -> Result<Option<Bytes>, Refusal> {
+    fn slow_next(&mut self, data: &mut &[u8], max_bytes: usize) -> Result<Option<Framed>, Refusal> {
         let have = self.lead_len as usize;
         if have < PREFIX_BYTES {
             let take = (PREFIX_BYTES - have).min(data.len());
@@ -100,7 +118,7 @@ impl Assembler {
             return Ok(None);
         }
         self.lead_len = 0;
-        Ok(Some(Bytes::from(std::mem::take(&mut self.body))))
+        Ok(Some(Framed { packed: self.lead[0] == 1, body: Bytes::from(std::mem::take(&mut self.body)) }))
     }
 }
 
@@ -111,12 +129,8 @@ fn checked_len(lead: &[u8; PREFIX_BYTES], max_bytes: usize) -> Result<usize, Ref
     if flag > 1 {
         return Err(Refusal::BadFlag(flag));
     }
-    // Size comes before compression: that is the order in which Go's grpc finds them.
     if len > max_bytes {
         return Err(Refusal::TooLarge { len, max: max_bytes });
-    }
-    if flag == 1 {
-        return Err(Refusal::Compressed);
     }
     Ok(len)
 }

@@ -95,6 +95,17 @@ fn encode_base64(raw: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Where a `-bin` value stops being base64, as Go's decoder counts; None if it is.
+pub(super) fn base64_fault(raw: &[u8]) -> Option<usize> {
+    let unpadded = match raw {
+        _ if !raw.len().is_multiple_of(4) => raw,
+        [body @ .., b'=', b'='] | [body @ .., b'='] => body,
+        body => body,
+    };
+    let foreign = unpadded.iter().position(|b| !b.is_ascii_alphanumeric() && !b"+/".contains(b));
+    foreign.or_else(|| (unpadded.len() % 4 == 1).then_some(unpadded.len() - 1))
+}
+
 /// Base64 with or without padding: gRPC peers send both.
 fn decode_base64(raw: &[u8]) -> Option<Vec<u8>> {
     let unpadded = match raw {

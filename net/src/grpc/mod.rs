@@ -4,6 +4,7 @@
 
 mod block_cache;
 pub mod client;
+mod gzip;
 mod head;
 pub mod limits;
 pub mod message;

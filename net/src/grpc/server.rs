@@ -11,11 +11,13 @@ use bytes::Bytes;
 
 use super::StreamId;
 use super::block_cache::BlockCache;
+use super::gzip;
 use super::head::{GRPC_CONTENT_TYPE, HeadBuilder, HeadFault, RequestHead, is_grpc};
 use super::limits::MAX_BUFFERED_REQUEST_BYTES;
-use super::message::{Assembler, PREFIX_BYTES, not_installed, prefix};
+use super::message::{Assembler, Framed, PREFIX_BYTES, Refusal, not_installed, packed_prefix, prefix};
 use super::status::{Code, Status, encode_message};
 use crate::h2::hpack::{Decoder, put_indexed, put_literal, put_literal_indexed_name};
+use crate::h2::keepalive::Rules;
 use crate::h2::limits::HPACK_TABLE_BYTES;
 use crate::h2::{self, Accepted, Chunk, ConnectionError, Frame, Reader, Reason, Received, Role, Slot, Tail};
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub max_concurrent_streams: u32,
     /// Whether requests that are not gRPC reach the owner as `Event::Http`, instead of 415.
     pub accept_http: bool,
+    /// Probing of silent clients, and how often they may probe us; None for neither. Needs `on_time`.
+    pub keepalive: Option<Rules>,
     /// Kind of a call, from its head alone. The result is remembered with the head.
     pub classify: fn(&RequestHead) -> CallKind,
 }
@@ -61,9 +65,10 @@ pub enum Event {
     End {
         stream: StreamId,
     },
-    /// The call is gone: cancelled, or refused by this layer. Answers to it lead nowhere.
+    /// The call is gone: cancelled, or refused by this layer. Answers to it lead nowhere. `tag` is what the owner gave it.
     Reset {
         stream: StreamId,
+        tag: u64,
     },
     /// A whole request that is not gRPC, for `respond_http`.
     Http {
@@ -80,6 +85,8 @@ enum Route {
     Http,
     Refuse(u16),
     NotInstalled,
+    /// Its time was over before it came.
+    Expired,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -99,6 +106,8 @@ struct Call {
     /// The owner has had an event of this stream, so it must hear of its end.
     told: bool,
     headers_sent: bool,
+    /// The client compresses, so it is answered in kind.
+    gzip: bool,
     head: Option<Arc<RequestHead>>,
     assembler: Assembler,
     /// A unary call's message, waiting for the end of the stream.
@@ -106,6 +115,8 @@ struct Call {
     http_body: Vec<u8>,
     received_bytes: u64,
     accounted: usize,
+    /// The owner's name for the call.
+    tag: u64,
 }
 
 impl Call {
@@ -116,6 +127,8 @@ impl Call {
 
 /// `:status: 200`, `content-type: application/grpc`.
 const OK_HEAD: &[u8] = b"\x88\x0f\x10\x10application/grpc";
+/// The same with `grpc-encoding: gzip`.
+const OK_GZIP_HEAD: &[u8] = b"\x88\x0f\x10\x10application/grpc\x00\x0dgrpc-encoding\x04gzip";
 /// `grpc-status: 0`.
 const OK_TRAILERS: &[u8] = b"\x00\x0bgrpc-status\x010";
 /// Names in HPACK's static table.
@@ -142,10 +155,12 @@ struct Calls {
 
 impl Connection {
     pub fn new(config: Config) -> Self {
+        let mut h2 = h2::Connection::new(Role::Server, config.max_concurrent_streams);
+        h2.set_keepalive(config.keepalive);
         Connection {
             reader: Reader::server(),
             calls: Calls {
-                h2: h2::Connection::new(Role::Server, config.max_concurrent_streams),
+                h2,
                 config,
                 hpack: Decoder::new(HPACK_TABLE_BYTES),
                 heads: BlockCache::default(),
@@ -158,6 +173,7 @@ impl Connection {
     /// Takes received bytes, cut anywhere. Nothing is read any more once the connection has failed.
     pub fn handle_bytes(&mut self, mut input: &[u8]) {
         let Connection { reader, calls } = self;
+        calls.h2.heard();
         while calls.h2.failure().is_none() {
             let result = match reader.next(&mut input) {
                 Ok(Some(frame)) => calls.on_frame(frame),
@@ -187,7 +203,8 @@ impl Connection {
         calls.h2.count_work();
         calls.close_call(slot);
         let framed_len = PREFIX_BYTES + encoded_len;
-        if !calls.h2.call(slot).headers_sent && calls.h2.can_inline(slot, framed_len) {
+        let call = calls.h2.call(slot);
+        if !call.headers_sent && !call.gzip && calls.h2.can_inline(slot, framed_len) {
             let write = |out: &mut Vec<u8>| {
                 out.extend_from_slice(&prefix(encoded_len));
                 encode(out);
@@ -199,7 +216,7 @@ impl Connection {
         let mut body = Vec::with_capacity(encoded_len);
         encode(&mut body);
         assert_eq!(body.len(), encoded_len, "the announced length is the written one");
-        calls.h2.send_chunk(slot, Chunk::prefixed(prefix(encoded_len), Bytes::from(body)));
+        calls.send_body(slot, Bytes::from(body));
         calls.h2.send_end(slot, Tail::Trailers(Bytes::from_static(OK_TRAILERS)));
     }
 
@@ -219,7 +236,7 @@ impl Connection {
     pub fn send_message(&mut self, stream: StreamId, message: Bytes) {
         let Some(slot) = self.calls.unanswered(stream) else { return };
         self.calls.send_head(slot);
-        self.calls.h2.send_chunk(slot, Chunk::prefixed(prefix(message.len()), message));
+        self.calls.send_body(slot, message);
     }
 
     /// Ends a call after everything queued for it.
@@ -228,6 +245,21 @@ impl Connection {
             self.calls.h2.count_work();
             self.calls.end_with(slot, status);
         }
+    }
+
+    /// Names a call for its owner: `Event::Reset` brings the name back, `tags` lists it.
+    #[inline]
+    pub fn set_tag(&mut self, stream: StreamId, tag: u64) {
+        if let Some(slot) = self.calls.unanswered(stream) {
+            self.calls.h2.call(slot).tag = tag;
+        }
+    }
+
+    /// Names of the calls not answered yet, those without one left out.
+    pub fn tags(&self) -> impl Iterator<Item = u64> + '_ {
+        let streams = self.calls.h2.streams();
+        let unanswered = streams.open().map(|slot| &streams[slot].call).filter(|call| call.phase != Phase::Answered);
+        unanswered.map(|call| call.tag).filter(|tag| *tag != 0)
     }
 
     /// Bytes of message that would leave at once. 0 for streams that are gone.
@@ -290,6 +322,11 @@ impl Connection {
         self.calls.h2.should_close()
     }
 
+    /// The client did not answer a probe: close at once, nothing that is queued can reach it.
+    pub fn is_gone(&self) -> bool {
+        self.calls.h2.is_gone()
+    }
+
     /// Why the connection failed, if the peer broke the protocol.
     pub fn failure(&self) -> Option<ConnectionError> {
         self.calls.h2.failure()
@@ -301,8 +338,9 @@ impl Connection {
         self.calls.h2.drain();
     }
 
-    /// Lets time refill the flood budgets, at any rate. Optional, but then PINGs are bounded by their answers' bytes
-    /// alone, and resets and the like are forgiven by answers only.
+    /// Lets time refill the flood budgets and watches over keepalive, at any rate, and before `handle_bytes` for exact
+    /// times of PINGs. Optional, but then PINGs are bounded by their answers' bytes alone, nobody is probed, and resets
+    /// and the like are forgiven by answers only.
     pub fn on_time(&mut self, now_ms: u64) {
         self.calls.h2.on_time(now_ms);
     }
@@ -335,7 +373,13 @@ impl Calls {
             return self.on_trailers(slot, block, end_stream);
         }
         let request = self.read_head(block)?;
-        let Accepted::New(slot) = self.h2.accept(id)? else { return Ok(()) };
+        let slot = match self.h2.accept(id)? {
+            Accepted::New(slot) => slot,
+            Accepted::Refused => return Ok(()),
+            // Late trailers of a call that is over. A whole request here would be a second use of the stream.
+            Accepted::Stale if matches!(request, Err(HeadFault::Malformed | HeadFault::TooLarge)) => return Ok(()),
+            Accepted::Stale => return Err(ConnectionError::protocol("request on a used stream")),
+        };
         if end_stream {
             self.h2.close_remote(slot);
         }
@@ -346,13 +390,18 @@ impl Calls {
                 self.refuse_http(slot, 431, &Status::new(Code::ResourceExhausted, "header list too large"));
                 return Ok(());
             }
-            Err(HeadFault::BadTimeout) => {
-                self.refuse_http(slot, 400, &Status::new(Code::Internal, "malformed grpc-timeout"));
+            Err(HeadFault::Refused(text)) => {
+                self.refuse_http(slot, 400, &Status::new(Code::Internal, text));
                 return Ok(());
             }
         };
         self.open_call(slot, StreamId(id), head, route);
-        if end_stream { self.on_end(slot, StreamId(id)) } else { Ok(()) }
+        // A refusal answers at once, and a stream that both sides have ended is gone by now.
+        if end_stream && matches!(route, Route::Call(_) | Route::Http) {
+            self.on_end(slot, StreamId(id))
+        } else {
+            Ok(())
+        }
     }
 
     /// The request of a header block, decoded or remembered.
@@ -381,8 +430,11 @@ impl Calls {
             return Route::Refuse(405);
         }
         // Go's grpc refuses by the announced encoding, before it sees whether a message is compressed.
-        if head.encoding.as_deref().is_some_and(|e| e != "identity" && !e.is_empty()) {
+        if head.encoding.as_deref().is_some_and(|e| e != "identity" && e != gzip::NAME && !e.is_empty()) {
             return Route::NotInstalled;
+        }
+        if head.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Route::Expired;
         }
         Route::Call((self.config.classify)(head))
     }
@@ -390,6 +442,7 @@ impl Calls {
     #[inline]
     fn open_call(&mut self, slot: Slot, stream: StreamId, head: Arc<RequestHead>, route: Route) {
         let call = self.h2.call(slot);
+        call.gzip = head.encoding.as_deref() == Some(gzip::NAME);
         match route {
             Route::Call(CallKind::Unary) => call.head = Some(head),
             Route::Call(CallKind::Stream) => {
@@ -407,8 +460,10 @@ impl Calls {
                     405 => format!("Received a HEADERS frame with :method \"{}\" which should be POST", head.method),
                     _ => format!("invalid gRPC request content-type \"{}\"", head.content_type),
                 };
-                self.refuse_http(slot, http_status, &Status::new(Code::Internal, text));
+                let code = if http_status == 405 { Code::Internal } else { Code::InvalidArgument };
+                self.refuse_http(slot, http_status, &Status::new(code, text));
             }
+            Route::Expired => self.end_with(slot, &Status::deadline_exceeded()),
             Route::NotInstalled => self.end_with(slot, &not_installed(head.encoding.as_deref().unwrap_or_default())),
         }
     }
@@ -446,6 +501,10 @@ impl Calls {
             return self.on_end(slot, stream);
         }
         let call = self.h2.call(slot);
+        let announced = call.head.as_ref().and_then(|head| head.content_length);
+        if announced.is_some_and(|len| len < call.received_bytes) {
+            return self.stream_error(slot, Reason::PROTOCOL_ERROR);
+        }
         let held = call.held_bytes();
         let before = std::mem::replace(&mut call.accounted, held);
         self.buffered_bytes = self.buffered_bytes - before + held;
@@ -466,7 +525,16 @@ impl Calls {
                 .assembler
                 .next(data, max_bytes)
                 .map_err(|refusal| refusal.status(call.head.as_ref().and_then(|head| head.encoding.as_deref())))?;
-            let Some(message) = message else { break };
+            let Some(Framed { packed, body: message }) = message else { break };
+            let message = match packed {
+                false => message,
+                true if call.gzip => gzip::unpack(&message, max_bytes)?,
+                true => {
+                    return Err(
+                        Refusal::Compressed.status(call.head.as_ref().and_then(|head| head.encoding.as_deref()))
+                    );
+                }
+            };
             if call.phase == Phase::Stream {
                 self.events.push_back(Event::Message { stream, message });
             } else if call.message.replace(message).is_some() {
@@ -533,7 +601,7 @@ impl Calls {
             return Ok(());
         }
         if call.told {
-            self.events.push_back(Event::Reset { stream });
+            self.events.push_back(Event::Reset { stream, tag: call.tag });
         }
         // A streaming call whose answer has begun ends by a reset in the normal course of things.
         if call.headers_sent { Ok(()) } else { self.h2.count_unanswered_reset() }
@@ -564,22 +632,34 @@ impl Calls {
     }
 
     fn send_head(&mut self, slot: Slot) {
-        if !std::mem::replace(&mut self.h2.call(slot).headers_sent, true) {
-            self.h2.send_headers(slot, OK_HEAD, false);
+        let call = self.h2.call(slot);
+        let head = if call.gzip { OK_GZIP_HEAD } else { OK_HEAD };
+        if !std::mem::replace(&mut call.headers_sent, true) {
+            self.h2.send_headers(slot, head, false);
+        }
+    }
+
+    /// One message, in the encoding of the call.
+    fn send_body(&mut self, slot: Slot, body: Bytes) {
+        if self.h2.call(slot).gzip && gzip::is_worth_packing(body.len()) {
+            let packed = gzip::pack(&body);
+            self.h2.send_chunk(slot, Chunk::prefixed(packed_prefix(packed.len()), packed));
+        } else {
+            self.h2.send_chunk(slot, Chunk::prefixed(prefix(body.len()), body));
         }
     }
 
     /// Refuses a request by this layer; an owner that knows the call must forget it.
     fn refuse(&mut self, slot: Slot, stream: StreamId, status: &Status) {
         let call = self.h2.call(slot);
-        let (told, http) = (call.told, call.phase == Phase::Http);
+        let (told, http, tag) = (call.told, call.phase == Phase::Http, call.tag);
         if http {
             self.refuse_http(slot, 413, status);
         } else {
             self.end_with(slot, status);
         }
         if told {
-            self.events.push_back(Event::Reset { stream });
+            self.events.push_back(Event::Reset { stream, tag });
         }
     }
 

@@ -83,6 +83,11 @@ impl Status {
         Status { code, message: message.into() }
     }
 
+    /// A call whose time is over, in the words of Go's grpc.
+    pub const fn deadline_exceeded() -> Self {
+        Status { code: Code::DeadlineExceeded, message: Cow::Borrowed("context deadline exceeded") }
+    }
+
     pub fn is_ok(&self) -> bool {
         self.code == Code::Ok
     }

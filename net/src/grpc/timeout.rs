@@ -22,6 +22,19 @@ pub fn parse(raw: &[u8]) -> Option<Duration> {
     })
 }
 
+/// What is wrong with one that `parse` refused, in the words of Go's grpc.
+pub fn fault(raw: &[u8]) -> String {
+    let text = String::from_utf8_lossy(raw);
+    match raw {
+        [] | [_] => format!("transport: timeout string is too short: {text:?}"),
+        _ if raw.len() > MAX_DIGITS + 1 => format!("transport: timeout string is too long: {text:?}"),
+        [.., b'H' | b'M' | b'S' | b'm' | b'u' | b'n'] => {
+            format!("strconv.ParseUint: parsing {:?}: invalid syntax", &text[..text.len() - 1])
+        }
+        _ => format!("transport: timeout unit is not recognized: {text:?}"),
+    }
+}
+
 /// Writes a grpc-timeout: the finest unit that fits eight digits, rounded up so that no deadline comes early.
 pub fn format(timeout: Duration) -> String {
     const UNITS: [(char, u128); 6] = [

@@ -8,6 +8,7 @@ use super::error::{ConnectionError, Reason};
 use super::flood::{Budgets, Flood};
 use super::flow::RecvWindow;
 use super::frame::{self, MAX_STREAM_ID, PREFACE, setting};
+use super::keepalive::{Due, Keepalive, PROBE, Rules};
 use super::limits::{
     CONNECTION_WINDOW_BYTES, HPACK_TABLE_BYTES, MAX_FRAME_BYTES, MAX_HEADER_LIST_BYTES, MAX_WINDOW_BYTES,
     STREAM_WINDOW_BYTES, STREAMS_BEFORE_SETTINGS,
@@ -57,8 +58,10 @@ pub enum Received<'a> {
 #[derive(Debug)]
 pub enum Accepted {
     New(Slot),
-    /// Refused or late: nothing to do beyond what was done.
-    Ignored,
+    /// Refused: nothing to do beyond what was done.
+    Refused,
+    /// The stream was used before, or passed over: fine for trailers that come late, not for a request.
+    Stale,
 }
 
 /// How far a graceful close has come (servers).
@@ -87,6 +90,7 @@ pub struct Connection<S> {
     pub(super) budgets: Budgets,
     pub(super) owes_table_update: bool,
     pub(super) parked_count: usize,
+    pub(super) keepalive: Keepalive,
     recv: RecvWindow,
     max_concurrent_streams: u32,
     last_peer_stream: u32,
@@ -97,6 +101,8 @@ pub struct Connection<S> {
     drain: Drain,
     peer_goaway: bool,
     failure: Option<ConnectionError>,
+    /// The peer stopped answering: not even what is queued can reach it.
+    gone: bool,
     capacity_epoch: u64,
 }
 
@@ -127,6 +133,7 @@ impl<S: Default> Connection<S> {
             budgets: Budgets::default(),
             owes_table_update: false,
             parked_count: 0,
+            keepalive: Keepalive::new(None),
             recv: RecvWindow::new(CONNECTION_WINDOW_BYTES),
             max_concurrent_streams,
             last_peer_stream: 0,
@@ -137,8 +144,14 @@ impl<S: Default> Connection<S> {
             drain: Drain::No,
             peer_goaway: false,
             failure: None,
+            gone: false,
             capacity_epoch: 0,
         }
+    }
+
+    /// What is expected of the peer as time passes (`on_time`).
+    pub fn set_keepalive(&mut self, rules: Option<Rules>) {
+        self.keepalive = Keepalive::new(rules);
     }
 
     #[inline]
@@ -177,7 +190,8 @@ impl<S: Default> Connection<S> {
             }
             Frame::Malformed { stream, reason } => match self.find(stream) {
                 Some(slot) => self.stream_error(slot, reason),
-                None => Ok(Received::Nothing),
+                // A stream that is not open cannot be reset; a fault of one may be answered as the connection's.
+                None => Err(ConnectionError::new(reason, "malformed frame")),
             },
             Frame::Ignored => Ok(Received::Nothing),
         }
@@ -350,6 +364,7 @@ impl<S: Default> Connection<S> {
         self.budgets.spend(Flood::Ping)?;
         if !ack {
             self.outbox.control(|out| frame::put_ping(out, payload, true))?;
+            self.keepalive.on_ping(!self.streams.is_empty())?;
         } else if payload == DRAIN_PING && self.drain == Drain::Announced {
             self.finish_drain();
         }
@@ -363,15 +378,15 @@ impl<S: Default> Connection<S> {
             return Err(ConnectionError::protocol("client stream with an even id"));
         }
         if id <= self.last_peer_stream {
-            return Ok(Accepted::Ignored);
+            return Ok(Accepted::Stale);
         }
         self.last_peer_stream = id;
         if matches!(self.drain, Drain::Final { .. }) {
-            return Ok(Accepted::Ignored);
+            return Ok(Accepted::Refused);
         }
         if self.streams.len() >= self.max_concurrent_streams as usize {
             self.refuse(id, Reason::REFUSED_STREAM)?;
-            return Ok(Accepted::Ignored);
+            return Ok(Accepted::Refused);
         }
         let slot = self.streams.insert(id, self.peer_initial_window);
         Ok(Accepted::New(slot))
@@ -456,8 +471,27 @@ impl<S: Default> Connection<S> {
         self.capacity_epoch
     }
 
-    /// Lets time refill the flood budgets.
+    /// Lets time refill the flood budgets, and probes a peer that has been silent for long.
     pub fn on_time(&mut self, now_ms: u64) {
         self.budgets.on_time(now_ms);
+        match self.keepalive.on_time(now_ms) {
+            Due::Nothing => {}
+            Due::Probe => frame::put_ping(&mut self.outbox.buf, PROBE, false),
+            Due::Gone => {
+                self.gone = true;
+                self.fail(ConnectionError::new(Reason::NO_ERROR, "keepalive ping not acked within timeout"));
+            }
+        }
+    }
+
+    /// Bytes came from the peer, whatever they say.
+    #[inline]
+    pub fn heard(&mut self) {
+        self.keepalive.heard();
+    }
+
+    /// The peer does not answer any more: close without waiting for output to leave.
+    pub fn is_gone(&self) -> bool {
+        self.gone
     }
 }

@@ -9,6 +9,7 @@ pub mod flood;
 pub mod flow;
 pub mod frame;
 pub mod hpack;
+pub mod keepalive;
 pub mod limits;
 pub mod reader;
 mod send;

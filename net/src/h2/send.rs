@@ -137,6 +137,7 @@ impl<S: Default> Connection<S> {
         assert!(len > 0 && !stream.parked, "a stream in line can send");
         let last = len == stream.pending_bytes;
         let flags = if last && matches!(stream.tail, Tail::End) { flag::END_STREAM } else { 0 };
+        self.keepalive.spoke();
         let out = &mut self.outbox.buf;
         out.extend_from_slice(&frame::header(len, kind::DATA, flags, stream.id));
         let mut left = len;
@@ -182,6 +183,7 @@ impl<S: Default> Connection<S> {
     }
 
     fn put_headers(&mut self, id: u32, block: &[u8], end_stream: bool) {
+        self.keepalive.spoke();
         if self.owes_table_update {
             // The peer shrank its HPACK table: the next block must say that we follow. We use none at all.
             self.owes_table_update = false;
@@ -221,6 +223,7 @@ impl<S: Default> Connection<S> {
         assert!(!stream.local_closed && len > 0);
         stream.send_window -= len as i64;
         self.send_window -= len as i64;
+        self.keepalive.spoke();
         let id = stream.id;
         let out = &mut self.outbox.buf;
         out.reserve(3 * frame::HEADER_BYTES + head.len() + len + trailers.len());
@@ -244,6 +247,7 @@ impl<S: Default> Connection<S> {
             let stream = &mut self.streams[slot];
             stream.send_window -= len as i64;
             self.send_window -= len as i64;
+            self.keepalive.spoke();
             self.outbox.buf.extend_from_slice(&frame::header(len, kind::DATA, 0, stream.id));
             chunk.take_into(&mut self.outbox.buf, len);
             return;
@@ -267,6 +271,7 @@ impl<S: Default> Connection<S> {
         assert!(!stream.local_closed && matches!(stream.tail, Tail::None));
         stream.send_window -= len as i64;
         self.send_window -= len as i64;
+        self.keepalive.spoke();
         self.outbox.buf.extend_from_slice(&frame::header(len, kind::DATA, flag::END_STREAM, stream.id));
         chunk.take_into(&mut self.outbox.buf, len);
         self.finish_local(slot);

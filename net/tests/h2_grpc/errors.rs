@@ -49,9 +49,9 @@ fn refusals() {
     let rows: &[(Vec<u8>, &[u8], &str)] = &[
         (grpc(&[]), b"\0\0\0\0\x65", "200 8 grpc: received message larger than max (101 vs. 100)"),
         (
-            grpc(&[("grpc-encoding", "gzip")]),
+            grpc(&[("grpc-encoding", "snappy")]),
             b"\x01\0\0\0\x02hi",
-            "200 12 grpc: Decompressor is not installed for grpc-encoding \"gzip\"",
+            "200 12 grpc: Decompressor is not installed for grpc-encoding \"snappy\"",
         ),
         (grpc(&[]), b"\x01\0\0\0\x02hi", "200 13 grpc: compressed flag set with identity or empty encoding"),
         (grpc(&[]), b"\x02\0\0\0\x02hi", "200 13 grpc: received unexpected payload format 2"),
@@ -59,13 +59,53 @@ fn refusals() {
         (grpc(&[]), b"\0\0\0", "200 13 unexpected EOF"),
         (grpc(&[]), b"", "200 13 no message in a unary request"),
         (grpc(&[]), b"\0\0\0\0\0\0\0\0\0\0", "200 13 more than one message in a unary request"),
-        (grpc(&[("grpc-timeout", "soon")]), hi, "400 13 malformed grpc-timeout"),
+        (
+            grpc(&[("grpc-timeout", "soon")]),
+            hi,
+            "400 13 malformed grpc-timeout: strconv.ParseUint: parsing \"soo\": invalid syntax",
+        ),
+        (
+            grpc(&[("grpc-timeout", "1x")]),
+            hi,
+            "400 13 malformed grpc-timeout: transport: timeout unit is not recognized: \"1x\"",
+        ),
+        (
+            grpc(&[("host", "a"), ("host", "b")]),
+            hi,
+            "400 13 num values of :authority: 0, num values of host: 2, both must only have 1 value as per HTTP/2 spec",
+        ),
+        (
+            grpc(&[("a-bin", "AAE=AA==")]),
+            hi,
+            "400 13 malformed binary metadata \"AAE=AA==\" in header \"a-bin\": illegal base64 data at input byte 3",
+        ),
         (grpc(&[("x", &"y".repeat(16_000)), ("z", &"y".repeat(300))]), hi, "431 8 header list too large"),
-        (other_type, hi, "415 13 invalid gRPC request content-type \"application/xrpc+proto\""),
+        (other_type, hi, "415 3 invalid gRPC request content-type \"application/xrpc+proto\""),
         (get, hi, "405 13 Received a HEADERS frame with :method \"GET\" which should be POST"),
     ];
     for (block, body, expected) in rows {
         assert_eq!(answer(block, body), *expected);
+    }
+}
+
+/// A refused request without a body: its stream is over with the refusal, and nothing may touch it after that.
+#[test]
+fn refusals_of_requests_that_end_with_their_headers() {
+    let mut get = block("/a", &[]);
+    get[0] = 0x82;
+    for refused in [
+        get,
+        block("/a", &[("grpc-encoding", "snappy")]),
+        block("/a", &[("grpc-timeout", "0S")]),
+        block("/a", &[("grpc-timeout", "x")]),
+        block("/a", &[("host", "a"), ("host", "b")]),
+    ] {
+        let mut server = Connection::new(config());
+        server.handle_bytes(&hello());
+        server.handle_bytes(&headers(1, &refused, 5));
+        server.handle_bytes(&[headers(3, &block("/a", &[]), 4), data(3, b"\0\0\0\0\0", 1)].concat());
+        assert!(matches!(server.poll_event(), Some(Event::Unary { .. })));
+        assert_eq!((server.open_calls(), server.failure()), (1, None));
     }
 }
 

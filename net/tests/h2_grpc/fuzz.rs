@@ -111,7 +111,7 @@ fn answer(server: &mut Connection, rng: &mut Rng, event: Event) {
         Event::End { stream } => server.finish(stream, &Status::OK),
         Event::Http { stream, body, .. } => server.respond_http(stream, 200, &[("a", "b")], body),
         Event::Open { stream, .. } => server.send_headers(stream),
-        Event::Reset { stream } => server.respond_http(stream, 200, &[], Bytes::new()),
+        Event::Reset { stream, .. } => server.respond_http(stream, 200, &[], Bytes::new()),
     }
 }
 

@@ -40,7 +40,18 @@ pub fn classify(head: &RequestHead) -> CallKind {
 }
 
 pub fn config() -> server::Config {
-    server::Config { max_message_bytes: 4 << 20, max_concurrent_streams: 1000, accept_http: true, classify }
+    server::Config {
+        max_message_bytes: 4 << 20,
+        max_concurrent_streams: 1000,
+        accept_http: true,
+        keepalive: None,
+        classify,
+    }
+}
+
+/// The n-th message of `/stream/many`.
+pub fn many(n: usize) -> Bytes {
+    Bytes::from(vec![n as u8; n * 1000])
 }
 
 /// How a call ended, with all its messages.
@@ -56,6 +67,8 @@ pub struct Pair {
     pub rng: Rng,
     pub outcomes: HashMap<StreamId, Outcome>,
     pub resets_seen: Vec<StreamId>,
+    /// Path and messages so far of the streaming calls that are not echoed.
+    counted: HashMap<StreamId, (String, usize)>,
     /// Largest piece either side receives at once.
     pub max_cut: usize,
     to_server: Vec<u8>,
@@ -73,6 +86,7 @@ impl Pair {
             rng: Rng::new(seed),
             outcomes: HashMap::new(),
             resets_seen: Vec::new(),
+            counted: HashMap::new(),
             max_cut: 20_000,
             to_server: Vec::new(),
             to_client: Vec::new(),
@@ -112,7 +126,9 @@ impl Pair {
         moved
     }
 
-    /// The owner: echoes messages; `/fail` answers with a status, `/hang` not at all.
+    /// The owner: echoes messages; `/fail` answers with a status, `/hang` not at all. `/stream/count` answers once, with
+    /// the number of messages; `/stream/many` answers with as many messages as the first byte it got, each larger;
+    /// `/stream/enough` ends the call at the third message.
     fn echo(&mut self, event: ServerEvent) {
         match event {
             ServerEvent::Unary { stream, head, message } => match head.path.as_str() {
@@ -124,10 +140,33 @@ impl Pair {
                 }
                 _ => self.server.respond_unary(stream, message.len(), |out| out.extend_from_slice(&message)),
             },
-            ServerEvent::Open { .. } => {}
-            ServerEvent::Message { stream, message } => self.server.send_message(stream, message),
-            ServerEvent::End { stream } => self.server.finish(stream, &Status::OK),
-            ServerEvent::Reset { stream } => self.resets_seen.push(stream),
+            ServerEvent::Open { stream, head } => {
+                if ["/stream/count", "/stream/many", "/stream/enough"].contains(&head.path.as_str()) {
+                    self.counted.insert(stream, (head.path.clone(), 0));
+                }
+            }
+            ServerEvent::Message { stream, message } => match self.counted.get_mut(&stream) {
+                None => self.server.send_message(stream, message),
+                Some((path, count)) => {
+                    *count += 1;
+                    if path == "/stream/many" {
+                        *count = usize::from(message[0]);
+                    } else if path == "/stream/enough" && *count == 3 {
+                        self.server.finish(stream, &Status::new(Code::OutOfRange, "enough"));
+                    }
+                }
+            },
+            ServerEvent::End { stream } => {
+                match self.counted.remove(&stream) {
+                    Some((path, count)) if path == "/stream/many" => {
+                        (0..count).for_each(|n| self.server.send_message(stream, many(n)));
+                    }
+                    Some((_, count)) => self.server.send_message(stream, vec![count as u8].into()),
+                    None => {}
+                }
+                self.server.finish(stream, &Status::OK);
+            }
+            ServerEvent::Reset { stream, .. } => self.resets_seen.push(stream),
             ServerEvent::Http { stream, body, .. } => self.server.respond_http(stream, 200, &[], body),
         }
     }

@@ -43,6 +43,7 @@ var groups = []group{
 	{"delete", checkDelete},
 	{"txn", checkTxn},
 	{"errors", checkErrors},
+	{"gzip", checkGzip},
 	{"lease", checkLease},
 	{"compact", checkCompact},
 	{"cluster", checkCluster},
