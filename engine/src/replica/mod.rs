@@ -5,6 +5,7 @@
 //! one consensus step and one log write. Answers leave only after the store has published their revision, and an entry is
 //! committed only when a quorum (this member included) has it durable.
 
+mod early;
 mod open;
 mod proposals;
 mod reads;
@@ -12,6 +13,7 @@ mod reads;
 pub use open::{OpenError, Opened, Start, open};
 
 use crate::apply::{Applied, Machine, Request, kv};
+use crate::canary::{Canaries, Canary};
 use crate::consensus::{self, Node, Role};
 use crate::disk::AlignedBuf;
 use crate::effect::{FileOp, FileResult, Now, OpId};
@@ -45,6 +47,21 @@ pub struct Config {
     /// Lanes of request ids in this process; the replica uses the last one, shards the others.
     pub id_lanes: u64,
     pub wal: wal::Config,
+    /// A known bug to put back in.
+    #[cfg(feature = "canaries")]
+    pub canary: Option<Canary>,
+}
+
+impl Config {
+    #[cfg(feature = "canaries")]
+    fn canaries(&self) -> Canaries {
+        Canaries::new(self.canary)
+    }
+
+    #[cfg(not(feature = "canaries"))]
+    fn canaries(&self) -> Canaries {
+        Canaries::default()
+    }
 }
 
 #[derive(Debug)]
@@ -158,6 +175,7 @@ pub struct Replica {
     node: Node,
     log: wal::Writer,
     machine: Machine,
+    early: early::Early,
     proposals: Proposals,
     reads: Reads,
     ids: RequestIds,
@@ -204,6 +222,7 @@ impl Replica {
             set_version: Step::Wanted,
             status: Status::default(),
             effects: VecDeque::new(),
+            early: early::Early::default(),
             dirty: true,
             stopping: false,
             halted: false,
@@ -377,13 +396,15 @@ impl Replica {
         for (context, index) in ready.reads {
             self.reads.confirmed(context, index);
         }
+        self.publish_early(&ready.entries);
         self.apply(ready.committed);
     }
 
     fn release_persisted(&mut self) {
         let durable = self.log.durable();
+        let unchecked = self.config.canaries().has(Canary::AckBeforeSync);
         let mut number = None;
-        while self.unpersisted.front().is_some_and(|u| u.durable_at <= durable) {
+        while self.unpersisted.front().is_some_and(|u| u.durable_at <= durable || unchecked) {
             let Some(unpersisted) = self.unpersisted.pop_front() else { break };
             self.effects.extend(unpersisted.messages.into_iter().map(Effect::Send));
             number = Some(unpersisted.ready_number);
@@ -398,14 +419,12 @@ impl Replica {
         let last_index = last.index;
         let mut answers = Vec::new();
         for entry in &entries {
-            assert!(
-                entry.index == self.machine.applied() + 1,
-                "entry {} after {}",
-                entry.index,
-                self.machine.applied()
-            );
             self.applied_term = entry.term;
-            match self.machine.apply(entry, &|id| self.proposals.is_pending(id)) {
+            let applied = match self.early.take(entry.index) {
+                Some(applied) => Ok(applied),
+                None => self.machine.apply(entry, &|id| self.proposals.is_pending(id)),
+            };
+            match applied {
                 Ok(Applied { conf_change, request }) => {
                     if let Some(change) = conf_change {
                         self.node.apply_conf_change(&change);
@@ -566,6 +585,9 @@ impl Replica {
         let context = self.ids.next_id();
         if self.reads.start_round(context, self.now.mono_ns) {
             self.node.read_index(context);
+            if self.config.canaries().has(Canary::ReadIndexBeforeCommit) && self.node.role() == Role::Leader {
+                self.reads.confirmed(context, self.node.committed());
+            }
         }
     }
 
