@@ -285,8 +285,8 @@ impl Turn<'_> {
 }
 
 impl Handler for Turn<'_> {
-    fn accepted(&mut self, _listener: ListenerId, conn: ConnId) {
-        self.shard().accepted(conn);
+    fn accepted(&mut self, listener: ListenerId, conn: ConnId) {
+        self.shard().accepted(listener, conn);
     }
 
     fn received(&mut self, conn: ConnId, bytes: &[u8]) {

@@ -3,6 +3,7 @@
 //! System calls live only in the door files (`disk/file.rs`, `disk/buf.rs`).
 
 pub mod apply;
+pub mod canary;
 pub mod consensus;
 pub mod disk;
 pub mod effect;

@@ -159,7 +159,7 @@ flags! {
         "initial-election-tick-advance" Bool, "true", Works, "Skip most of the first election timeout at start.";
         "pre-vote" Bool, "true", Works, "Ask before an election whether it could be won, so that a returning member does not disturb the leader.";
         "socket-reuse-port" Bool, "false", Works, "Set SO_REUSEPORT on listeners, so that another process may bind the same port.";
-        "socket-reuse-address" Bool, "false", Works, "Set SO_REUSEADDR on listeners, so that a port in TIME_WAIT can be bound.";
+        "socket-reuse-address" Bool, "false", DefaultOnly, "Set SO_REUSEADDR on listeners, so that a port in TIME_WAIT can be bound.";
         "config-file" Text, "", DefaultOnly, "Read the configuration from this file; flags and environment then do not count.";
         "version" Bool, "false", Works, "Print the version and exit.";
         "help" Bool, "false", Works, "Print this help and exit.";
@@ -284,7 +284,7 @@ flags! {
     }
     Own {
         "cores" Text, "auto", Works, "Which threads do what: auto, combined (one thread for all), or raft:1,shards:N.";
-        "reactor" Choice(&["auto", "ring", "epoll"]), "auto", Works, "How the kernel is asked: ring (io_uring), epoll, or auto to probe.";
+        "reactor" Choice(&["auto", "ring", "epoll"]), "auto", Works, "How the kernel is asked: ring (io_uring), epoll, or auto, which is dsync.";
         "wal-sync" Choice(&["auto", "dsync", "fdatasync"]), "auto", Works, "How a log write is made durable: dsync (one request), fdatasync (two), or auto to probe.";
         "spin-us" Uint32, "0", Works, "Microseconds a thread polls before it sleeps, 0 for off; lower latency for more CPU.";
     }

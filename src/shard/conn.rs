@@ -25,6 +25,7 @@ pub(super) enum Protocol {
 
 pub(super) struct Conn {
     pub(super) id: ConnId,
+    pub(super) audience: Audience,
     pub(super) protocol: Protocol,
     pub(super) sending: bool,
     pub(super) send_began_ms: u64,
@@ -44,9 +45,10 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(id: ConnId, now_ms: u64) -> Self {
+    pub(super) fn new(id: ConnId, audience: Audience, now_ms: u64) -> Self {
         Self {
             id,
+            audience,
             protocol: Protocol::Unknown(Vec::new()),
             sending: false,
             send_began_ms: now_ms,

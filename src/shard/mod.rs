@@ -53,6 +53,16 @@ pub struct Settings {
     pub keepalive: net::h2::keepalive::Rules,
 }
 
+/// Who a listening socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// gRPC and pages.
+    Clients,
+    /// The peer URLs: until there are peers to speak to, the pages that need no right are all there is. A client that took the
+    /// wrong port must not be served on it.
+    Peers,
+}
+
 pub struct Shard {
     settings: Settings,
     published: Arc<Published>,
@@ -61,8 +71,8 @@ pub struct Shard {
     metrics: web::MetricsPage,
     ids: RequestIds,
     /// Sockets that wait for the member to be ready before anybody is accepted on them.
-    unopened: Vec<OwnedFd>,
-    listeners: Vec<ListenerId>,
+    unopened: Vec<(OwnedFd, Audience)>,
+    listeners: Vec<(ListenerId, Audience)>,
     conns: IdMap<Conn>,
     waiting: WaitingCalls,
     outbox: Vec<ToRaft>,
@@ -87,7 +97,7 @@ impl Shard {
         probe: Arc<ShardProbe>,
         metrics: web::MetricsPage,
         ids: RequestIds,
-        sockets: Vec<OwnedFd>,
+        sockets: Vec<(OwnedFd, Audience)>,
     ) -> Self {
         Self {
             settings,
@@ -115,13 +125,16 @@ impl Shard {
     pub fn open_when_ready<R: Reactor>(&mut self, reactor: &mut R) -> bool {
         let open = !self.unopened.is_empty() && self.published.ready() && !self.draining;
         if open {
-            self.listeners = self.unopened.drain(..).map(|socket| reactor.listen(socket)).collect();
+            let sockets = self.unopened.drain(..);
+            self.listeners = sockets.map(|(socket, audience)| (reactor.listen(socket), audience)).collect();
         }
         open
     }
 
-    pub fn accepted(&mut self, conn: ConnId) {
-        self.conns.insert(conn.0, Conn::new(conn, mono_ns() / NS_PER_MS));
+    pub fn accepted(&mut self, listener: ListenerId, conn: ConnId) {
+        let found = self.listeners.iter().find(|(id, _)| *id == listener);
+        let audience = found.map_or(Audience::Clients, |(_, audience)| *audience);
+        self.conns.insert(conn.0, Conn::new(conn, audience, mono_ns() / NS_PER_MS));
     }
 
     pub fn received(&mut self, id: ConnId, bytes: &[u8]) {
@@ -264,7 +277,7 @@ impl Shard {
     pub fn drain<R: Reactor>(&mut self, reactor: &mut R) {
         self.draining = true;
         self.unopened.clear();
-        for listener in self.listeners.drain(..) {
+        for (listener, _) in self.listeners.drain(..) {
             reactor.stop_listening(listener);
         }
         for conn in self.conns.values_mut() {

@@ -19,6 +19,9 @@ const MESSAGE_BYTES_MAX: u64 = 1 << 20;
 const MESSAGES_INFLIGHT_MAX: usize = 512;
 /// Bytes of committed entries handed out by one Ready: bounds the work between two looks at the clock.
 const COMMITTED_BYTES_PER_READY_MAX: u64 = 4 << 20;
+/// End of the range that the crate draws its random election timeouts from, in ticks. So far out that it never draws ours:
+/// one equal to ours would not be noticed and replaced, and our own sequence would go on differently from then on.
+const ELECTION_TICKS_DRAWN_MAX: usize = 1 << 40;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -97,6 +100,7 @@ impl Node {
             id: boot.id,
             election_tick: boot.election_ticks,
             heartbeat_tick: boot.heartbeat_ticks,
+            max_election_tick: ELECTION_TICKS_DRAWN_MAX,
             applied: boot.applied,
             max_size_per_msg: MESSAGE_BYTES_MAX,
             max_inflight_msgs: MESSAGES_INFLIGHT_MAX,
@@ -147,7 +151,9 @@ impl Node {
         message.set_msg_type(eraftpb::MessageType::MsgPropose);
         message.from = self.raw.raft.id;
         message.entries = entries.collect();
-        self.raw.raft.step(message).map_err(|_| ProposeError::Dropped)
+        let stepped = self.raw.raft.step(message);
+        self.pin_timeout();
+        stepped.map_err(|_| ProposeError::Dropped)
     }
 
     /// Steps a message from another member. Kinds that no peer may send, and kinds unknown to us, are dropped.
@@ -218,6 +224,7 @@ impl Node {
             self.unpersisted.pop_front();
         }
         self.raw.on_persist_ready(number);
+        self.pin_timeout();
     }
 
     /// Entries up to `index` are in the state machine.
@@ -241,6 +248,7 @@ impl Node {
             .raw
             .apply_conf_change(&conf_change_in(change))
             .unwrap_or_else(|e| panic!("a committed conf change cannot be applied: {e}"));
+        self.pin_timeout();
         raftpb::ConfState { voters: state.voters.clone(), learners: state.learners.clone(), ..Default::default() }
     }
 

@@ -6,6 +6,7 @@
 //! committed only when a quorum (this member included) has it durable.
 
 mod backlog;
+mod early;
 mod open;
 mod proposals;
 mod reads;
@@ -15,6 +16,7 @@ mod stall;
 pub use open::{OpenError, Opened, Start, open};
 
 use crate::apply::{Applied, Machine, Request, kv};
+use crate::canary::{Canaries, Canary};
 use crate::consensus::{self, Node, Role};
 use crate::disk::AlignedBuf;
 use crate::effect::{FileOp, FileResult, Now, OpId};
@@ -51,6 +53,21 @@ pub struct Config {
     /// Lanes of request ids in this process; the replica uses the last one, shards the others.
     pub id_lanes: u64,
     pub wal: wal::Config,
+    /// A known bug to put back in.
+    #[cfg(feature = "canaries")]
+    pub canary: Option<Canary>,
+}
+
+impl Config {
+    #[cfg(feature = "canaries")]
+    fn canaries(&self) -> Canaries {
+        Canaries::new(self.canary)
+    }
+
+    #[cfg(not(feature = "canaries"))]
+    fn canaries(&self) -> Canaries {
+        Canaries::default()
+    }
 }
 
 #[derive(Debug)]
@@ -213,6 +230,7 @@ pub struct Replica {
     node: Node,
     log: wal::Writer,
     machine: Machine,
+    early: early::Early,
     proposals: Proposals,
     reads: Reads,
     space: Space,
@@ -282,6 +300,7 @@ impl Replica {
             set_version: Step::Wanted,
             status: Status::default(),
             effects: VecDeque::new(),
+            early: early::Early::default(),
             dirty: true,
             stopping: false,
             closing: false,
@@ -478,6 +497,7 @@ impl Replica {
         for (context, index) in ready.reads {
             self.reads.confirmed(context, index);
         }
+        self.publish_early(&ready.entries);
         if !ready.committed.is_empty() {
             self.backlog.push(ready.committed);
         }
@@ -499,8 +519,9 @@ impl Replica {
 
     fn release_persisted(&mut self) {
         let durable = self.log.durable();
+        let unchecked = self.config.canaries().has(Canary::AckBeforeSync);
         let mut number = None;
-        while self.unpersisted.front().is_some_and(|u| u.durable_at <= durable) {
+        while self.unpersisted.front().is_some_and(|u| u.durable_at <= durable || unchecked) {
             let Some(unpersisted) = self.unpersisted.pop_front() else { break };
             self.effects.extend(unpersisted.messages.into_iter().map(Effect::Send));
             number = Some(unpersisted.ready_number);
@@ -517,9 +538,12 @@ impl Replica {
         while step.rows > 0 && step.bytes > 0 {
             let Some(entry) = self.backlog.front() else { break };
             let (index, term, bytes) = (entry.index, entry.term, entry.data.len());
-            assert!(index == self.machine.applied() + 1, "entry {index} after {}", self.machine.applied());
             step.rows -= 1;
-            match self.machine.apply_step(entry, &|id| self.proposals.is_pending(id), &mut step.rows) {
+            let applied_now = match self.early.take(index) {
+                Some(done) => Ok(Some(done)),
+                None => self.machine.apply_step(entry, &|id| self.proposals.is_pending(id), &mut step.rows),
+            };
+            match applied_now {
                 Err(error) => {
                     self.fail(error.to_string());
                     return false;
@@ -796,6 +820,9 @@ impl Replica {
         let context = self.ids.next_id();
         if self.reads.start_round(context, self.now.mono_ns) {
             self.node.read_index(context);
+            if self.config.canaries().has(Canary::ReadIndexBeforeCommit) && self.node.role() == Role::Leader {
+                self.reads.confirmed(context, self.node.committed());
+            }
         }
     }
 

@@ -94,13 +94,14 @@ pub fn open(
             let (hard_state, entries) = bootstrap(members);
             let tail = wal::create_with(disk, dir, metadata, (hard_state, &entries), &config.wal, first_file)?;
             let log_file = tail.file;
-            let log = wal::Writer::new(tail, &config.wal);
+            let log = wal::Writer::new(tail, &config.wal).with_canaries(config.canaries());
             let (member_id, count) = (config.member_id, entries.len() as u64);
             let replica = assemble(config, Cluster::new(cluster_id), hard_state, entries, log, now)?;
             Ok(Opened { replica, member_id, cluster_id, log_file, torn_bytes: 0, entries: count })
         }
         Start::Restart => {
-            let options = wal::Options { config: config.wal.clone(), first_file, ..wal::Options::default() };
+            let (wal, canaries) = (config.wal.clone(), config.canaries());
+            let options = wal::Options { config: wal, first_file, canaries, ..wal::Options::default() };
             let mut entries = Tail::default();
             let recovered = wal::recover(disk, dir, &options, &mut |entry| entries.push(entry))?;
             if let Some(marker) = recovered.markers.iter().find(|m| m.index > 0) {
@@ -114,7 +115,7 @@ pub fn open(
             config.member_id = metadata.node_id;
             let (member_id, cluster_id, count) = (metadata.node_id, metadata.cluster_id, entries.len() as u64);
             let log_file = recovered.tail.file;
-            let log = wal::Writer::new(recovered.tail, &config.wal);
+            let log = wal::Writer::new(recovered.tail, &config.wal).with_canaries(canaries);
             let replica = assemble(config, Cluster::new(cluster_id), recovered.hard_state, entries, log, now)?;
             Ok(Opened { replica, member_id, cluster_id, log_file, torn_bytes: recovered.torn_bytes, entries: count })
         }
@@ -175,6 +176,7 @@ fn assemble(
     now: Now,
 ) -> Result<Replica, OpenError> {
     let mut machine = Machine::new(cluster);
+    machine.store.set_canaries(config.canaries());
     let applied = hard_state.commit as usize;
     assert!(applied <= entries.len(), "recovery checks that the log reaches its commit index {applied}");
     for entry in &entries[..applied] {

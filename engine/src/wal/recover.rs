@@ -11,6 +11,7 @@ use super::reader::{SegmentReader, Written};
 use super::replay::Replay;
 use super::segment::{SegmentName, is_leftover};
 use super::writer::{Config, Tail};
+use crate::canary::{Canaries, Canary};
 use crate::disk::Disk;
 use crate::effect::FileId;
 use crate::limits::{WAL_BLOCK_BYTES, WAL_READ_BYTES, WAL_RECORD_BYTES_MAX, WAL_SECTOR_BYTES};
@@ -36,6 +37,7 @@ pub struct Options {
     pub applied_index: u64,
     /// First number that is free for the files opened.
     pub first_file: FileId,
+    pub canaries: Canaries,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
             record_bytes_max: WAL_RECORD_BYTES_MAX,
             applied_index: 0,
             first_file: FileId(0),
+            canaries: Canaries::default(),
         }
     }
 }
@@ -92,6 +95,9 @@ pub fn recover(
     }
     drop(window);
     replay.check_length(&path, end, options.applied_index)?;
+    if options.canaries.has(Canary::NoZeroing) {
+        replay.dirty_end = end;
+    }
     let block = repair(disk, file, &path, end, replay.dirty_end, options)?;
     for file in &files[..files.len() - 1] {
         disk.close(*file).map_err(|error| RecoverError::Io { what: "close", path: dir.to_path_buf(), error })?;

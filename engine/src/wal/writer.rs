@@ -9,6 +9,7 @@ use super::background::{Background, TailView};
 use super::batch::{Batch, Mark};
 use super::error::Fatal;
 use super::segment::SegmentName;
+use crate::canary::{Canaries, Canary};
 use crate::disk::AlignedBuf;
 use crate::effect::{FileId, FileOp, FileResult, OpId};
 use crate::limits::{
@@ -129,6 +130,7 @@ pub struct Writer {
     durable_commit: u64,
     fatal: Option<Fatal>,
     closing: Closing,
+    canaries: Canaries,
 }
 
 impl Writer {
@@ -152,7 +154,12 @@ impl Writer {
             durable_commit: tail.hard_state.commit,
             fatal: None,
             closing: Closing::No,
+            canaries: Canaries::default(),
         }
+    }
+
+    pub(crate) fn with_canaries(self, canaries: Canaries) -> Self {
+        Self { canaries, ..self }
     }
 
     /// Puts records into the open batch: the entries, then the hard state. Starts nothing by itself.
@@ -404,7 +411,11 @@ impl Writer {
             }
             Foreground::Rename { file, .. } => {
                 result.map_err(|errno| ("rename the segment after", errno))?;
-                self.foreground = Foreground::SyncDir { file };
+                if self.canaries.has(Canary::NoDirectorySync) {
+                    self.finish_cut(file);
+                } else {
+                    self.foreground = Foreground::SyncDir { file };
+                }
             }
             Foreground::SyncDir { file } => {
                 result.map_err(|errno| ("sync the directory for the segment after", errno))?;

@@ -8,6 +8,7 @@ use super::limits::{RECLAIM_BYTES, RECLAIM_COST_SHARE, RECLAIM_OPEN_ROWS, RECLAI
 use super::log::{DeadRows, segment_of};
 use super::row::RowKey;
 use super::store::Store;
+use crate::canary::Canary;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -93,7 +94,8 @@ impl Store {
                 return true;
             };
             let older = row.links().map(|links| links.prev);
-            let expired = row.is_tombstone() && row.main() < job.target;
+            let dropped_by_mistake = self.canaries.has(Canary::CompactionDropsRow) && row.main() == job.target;
+            let expired = (row.is_tombstone() && row.main() < job.target) || dropped_by_mistake;
             let row = row.clone();
             job.position = position + 1;
             let mut spent = 1;

@@ -10,6 +10,7 @@ use super::row::{Fields, Kv, Links, NewRow};
 use super::state::{Keys, State};
 use super::tree::{Head, Tree};
 use super::{Error, LeaseChange, RestoreError};
+use crate::canary::Canaries;
 use crate::pb::etcdserverpb::RangeRequest;
 use crate::pb::mvccpb::KeyValue;
 use prost::Message;
@@ -29,6 +30,7 @@ pub struct Store {
     published: Arc<Published>,
     dirty: bool,
     counts: Counts,
+    pub(super) canaries: Canaries,
 }
 
 /// What transactions did since the process started, as etcd counts it: calls, not keys. Plain integers for metrics.
@@ -75,7 +77,12 @@ impl Store {
             published,
             dirty: false,
             counts: Counts::default(),
+            canaries: Canaries::default(),
         }
+    }
+
+    pub(crate) fn set_canaries(&mut self, canaries: Canaries) {
+        self.canaries = canaries;
     }
 
     pub fn revision(&self) -> i64 {
