@@ -415,7 +415,8 @@ impl Replica {
                 None => true,
             };
             self.stepped_bytes = 0;
-            if idle && !self.apply(&mut step) {
+            let applied = self.apply(&mut step);
+            if idle && !applied {
                 break;
             }
         }
@@ -491,6 +492,9 @@ impl Replica {
     /// Applies committed entries as far as the step goes, and shows them. True when that may have made more work for
     /// consensus; false when there is nothing to apply or the rest is for the next step.
     fn apply(&mut self, step: &mut ApplyStep) -> bool {
+        if self.backlog.is_empty() {
+            return false;
+        }
         let mut applied = false;
         while step.rows > 0 && step.bytes > 0 {
             let Some(entry) = self.backlog.front() else { break };
@@ -616,8 +620,8 @@ impl Replica {
         if self.node.leader() == 0 || self.stall.is_late() {
             return;
         }
-        let mut batch = self.proposals.take_own();
-        batch.extend(self.take_fitting());
+        let mut batch = self.take_fitting();
+        batch.extend(self.proposals.take_own());
         if batch.is_empty() {
             return;
         }

@@ -70,6 +70,7 @@ pub fn create(
         hard_state: HardState::default(),
         last_index: 0,
         zeroed_to: written,
+        marker_index: 0,
         sealed: Vec::new(),
         next_file: FileId(first_file.0 + 1),
     })

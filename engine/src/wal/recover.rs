@@ -114,6 +114,7 @@ pub fn recover(
             hard_state: replay.hard_state,
             last_index: replay.last_saved,
             zeroed_to: written.up_to(end),
+            marker_index: replay.marker_index,
             sealed: segments[..segments.len() - 1].to_vec(),
             next_file: FileId(options.first_file.0 + files.len() as u32),
         },

@@ -36,6 +36,8 @@ pub(super) struct Replay<'e> {
     /// Whether this is the first record of the log: its checksum continues one that is not there any more.
     first: bool,
     pub markers: Vec<walpb::Snapshot>,
+    /// Highest index of a marker.
+    pub marker_index: u64,
     /// Whether the segment holds records besides its header.
     pub used: bool,
     /// End of what is not zero in the last segment.
@@ -56,6 +58,7 @@ impl<'e> Replay<'e> {
             anchored: oldest.seq == 0,
             first: true,
             markers: Vec::new(),
+            marker_index: 0,
             used: false,
             dirty_end: 0,
         }
@@ -190,6 +193,7 @@ impl<'e> Replay<'e> {
         self.used = true;
         self.last_index = self.last_index.max(marker.index);
         self.last_saved = self.last_saved.max(marker.index);
+        self.marker_index = self.marker_index.max(marker.index);
         self.markers.push(marker);
         Ok(())
     }
