@@ -4,5 +4,6 @@
 mod backend;
 mod backlog;
 mod full_disk;
+mod long_log;
 mod rig;
 mod stall;
