@@ -97,7 +97,9 @@ enum Ending {
     },
     /// The shard here is done (or there is none); the raft role waits for the others.
     Drained,
-    ClosingLog,
+    ClosingLog {
+        until_ns: u64,
+    },
 }
 
 impl Core {
@@ -146,7 +148,7 @@ impl Core {
     fn deadline_ns(&mut self) -> Option<u64> {
         let raft = self.raft.as_ref().map(|side| side.driver.deadline_ns());
         let drain = match self.ending {
-            Ending::Draining { until_ns } => Some(until_ns),
+            Ending::Draining { until_ns } | Ending::ClosingLog { until_ns } => Some(until_ns),
             _ => None,
         };
         let mono_ns = self.reactor.mono_ns();
@@ -254,6 +256,13 @@ impl Core {
             self.ending = Ending::Drained;
             self.lifecycle.shard_drained();
         }
+        if let Ending::ClosingLog { until_ns } = self.ending
+            && mono_ns >= until_ns
+        {
+            // What is on the disk is what kill -9 would leave, which is enough.
+            tracing::warn!("the log could not be closed in time: the disk does not answer");
+            return true;
+        }
         if self.ending != Ending::Drained {
             return false;
         }
@@ -262,7 +271,7 @@ impl Core {
             Some(side) => {
                 if self.lifecycle.shards_draining.load(SeqCst) == 0 {
                     side.driver.stop(mono_ns);
-                    self.ending = Ending::ClosingLog;
+                    self.ending = Ending::ClosingLog { until_ns: mono_ns + DRAIN_NS_MAX };
                     // The log closes through effects; ask for the first of them now, not at the next deadline.
                     self.reactor.waker().wake();
                 }

@@ -49,6 +49,14 @@ pub const APPLY_STEP_ROWS: usize = 5_000;
 /// Bytes of entries applied in one step.
 pub const APPLY_STEP_BYTES_MAX: usize = 8 << 20;
 
+/// Bytes of backend operations that wait to be taken, above which apply waits and proposals are refused: a flusher that is
+/// behind by this much is not going to catch up by being given more.
+pub const BACKEND_BACKLOG_BYTES_MAX: usize = 64 << 20;
+
+/// Rows taken up into the stream of backend operations in one step: twice what a step of apply writes, so that the stream
+/// catches up with it.
+pub const BACKEND_STEP_ROWS: usize = 2 * APPLY_STEP_ROWS;
+
 /// Rows in one segment of the revision log, count: big enough that the segment table stays small (1 M rows: 245
 /// segments), small enough that a compacted stretch is given back soon.
 pub const REVISION_SEGMENT_ROWS: usize = 4096;

@@ -32,6 +32,7 @@ fn config() -> Config {
         tick_ns: 100_000_000,
         election_ticks: 10,
         pre_vote: true,
+        campaign_at_once: true,
         request_timeout_ns: 1_000_000_000,
         seed: 1,
         id_lanes: 2,

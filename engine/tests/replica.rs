@@ -43,6 +43,7 @@ impl Alone {
             tick_ns: TICK_NS,
             election_ticks: 10,
             pre_vote: true,
+            campaign_at_once: true,
             request_timeout_ns: TIMEOUT_NS,
             seed: 1,
             id_lanes: LANES,

@@ -3,7 +3,7 @@
 
 use super::data_dir::{self, DataDir, Warning};
 use super::identity;
-use crate::config::{Config, Cores, ReactorChoice, WalSync};
+use crate::config::{Config, Cores, ReactorChoice, Url, WalSync};
 use crate::core::{Core, Lifecycle, RaftSide, RemoteRaft, ShardSide};
 use crate::driver::{self, Disk, Driver};
 use crate::exchange::{FromRaft, ToRaft};
@@ -12,7 +12,7 @@ use crate::ops::metrics::{RaftProbe, ServerProbe, ShardProbe};
 use crate::published::{Identity, Published};
 use crate::reactor::{self, DurableWrite, Reactor, Waker};
 use crate::shard::web::MetricsPage;
-use crate::shard::{self, CALLS_WAITING_MAX, Shard};
+use crate::shard::{self, Audience, CALLS_WAITING_MAX, Shard};
 use engine::apply::cluster::Member;
 use engine::disk::FileDisk;
 use engine::replica::{self, OpenError, Opened, Replica};
@@ -139,28 +139,40 @@ fn reactor_kind(config: &Config) -> Result<reactor::Kind, String> {
     }
 }
 
-/// Listening sockets, a set for each shard: bound before anything is written, so that a taken port changes nothing.
-fn bind(config: &Config, shards: usize) -> Result<Vec<Vec<OwnedFd>>, String> {
-    let reuse_port = shards > 1 || config.socket_reuse_port;
-    let mut sets: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
+type Sockets = Vec<(OwnedFd, Audience)>;
+
+/// Listening sockets, a set for each shard: bound before anything is written, so that a taken port changes nothing. Peer URLs
+/// are the first shard's alone.
+fn bind(config: &Config, shards: usize) -> Result<Vec<Sockets>, String> {
+    let mut sets: Vec<Sockets> = (0..shards).map(|_| Vec::new()).collect();
     for url in &config.listen_client_urls {
-        let refuse = |error: io::Error| {
-            let error = error.to_string().to_lowercase();
-            let error = error.split(" (os error").next().unwrap_or_default();
-            format!("listen tcp {}:{}: bind: {error} (--listen-client-urls={url})", url.host(), url.port())
-        };
-        let addresses: Vec<SocketAddr> = (url.host(), url.port()).to_socket_addrs().map_err(refuse)?.collect();
-        // As Go: a name is served on one of its addresses, IPv4 first.
-        let address = addresses.iter().find(|a| a.is_ipv4()).or(addresses.first());
-        let address = *address.ok_or_else(|| format!("--listen-client-urls={url}: the host has no address"))?;
-        let free = || reactor::socket::listen_tcp(address, config.socket_reuse_port);
-        // SO_REUSEPORT would let a second server share the port unnoticed: see that it is free without it first.
-        drop(patiently(free, |error| error.kind() == io::ErrorKind::AddrInUse).map_err(refuse)?);
-        for set in &mut sets {
-            set.push(reactor::socket::listen_tcp(address, reuse_port).map_err(refuse)?);
+        for (set, socket) in sets.iter_mut().zip(listen(config, "listen-client-urls", url, shards)?) {
+            set.push((socket, Audience::Clients));
         }
     }
+    for url in &config.listen_peer_urls {
+        let socket = listen(config, "listen-peer-urls", url, 1)?.pop().expect("one socket was asked for");
+        sets[0].push((socket, Audience::Peers));
+    }
     Ok(sets)
+}
+
+/// `count` sockets on one URL, between which the kernel spreads connections.
+fn listen(config: &Config, flag: &str, url: &Url, count: usize) -> Result<Vec<OwnedFd>, String> {
+    let refuse = |error: io::Error| {
+        let error = error.to_string().to_lowercase();
+        let error = error.split(" (os error").next().unwrap_or_default();
+        format!("listen tcp {}:{}: bind: {error} (--{flag}={url})", url.host(), url.port())
+    };
+    let addresses: Vec<SocketAddr> = (url.host(), url.port()).to_socket_addrs().map_err(refuse)?.collect();
+    // As Go: a name is served on one of its addresses, IPv4 first.
+    let address = addresses.iter().find(|a| a.is_ipv4()).or(addresses.first());
+    let address = *address.ok_or_else(|| format!("--{flag}={url}: the host has no address"))?;
+    let free = || reactor::socket::listen_tcp(address, config.socket_reuse_port);
+    // SO_REUSEPORT would let a second server share the port unnoticed: see that it is free without it first.
+    drop(patiently(free, |error| error.kind() == io::ErrorKind::AddrInUse).map_err(refuse)?);
+    let reuse_port = count > 1 || config.socket_reuse_port;
+    (0..count).map(|_| reactor::socket::listen_tcp(address, reuse_port).map_err(refuse)).collect()
 }
 
 /// Tries again for a while when what is wanted is still held by somebody. A killed server's descriptors are closed by the
@@ -222,6 +234,7 @@ fn replica_config(config: &Config, member_id: u64, lanes: u64, now: engine::effe
         tick_ns: config.heartbeat_interval_ms * 1_000_000,
         election_ticks: config.election_ticks() as usize,
         pre_vote: config.pre_vote,
+        campaign_at_once: config.initial_election_tick_advance,
         // etcd's request timeout.
         request_timeout_ns: 5_000_000_000 + 2 * config.election_timeout_ms * 1_000_000,
         seed: now.unix_ms ^ u64::from(std::process::id()) << 32,

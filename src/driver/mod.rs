@@ -99,8 +99,11 @@ impl Driver {
                         self.replica.handle(Input::FileDone { id, result, buf }, now(mono_ns));
                     }
                 }
-                // There is nobody to send to: a cluster of one has no peers, and larger ones are refused at start.
-                Effect::Send(message) => unreachable!("a message to {:x} in a cluster of one", message.to),
+                // Larger clusters are refused at start; what is left is a log whose uncommitted end adds a member.
+                Effect::Send(message) => {
+                    let why = "the log adds a member, and this version serves clusters of one only";
+                    return Flow::Fatal(format!("{why} (member {:x})", message.to));
+                }
                 Effect::Answer { id, result } => {
                     self.probe.proposals_failed.add(u64::from(result.is_err()));
                     self.outbox.push((self.lane_of(id), FromRaft::Answer { id, result }));

@@ -1,6 +1,6 @@
 //! One client connection: which protocol it speaks and what it still has to send.
 
-use super::Settings;
+use super::{Audience, Settings};
 use crate::reactor::ConnId;
 use net::grpc::RequestHead;
 use net::grpc::server::{self as grpc, CallKind};
@@ -69,6 +69,11 @@ impl Conn {
                 held.extend_from_slice(bytes);
                 let Some(found) = sniff::sniff(held) else { return };
                 let held = std::mem::take(held);
+                if found == sniff::Protocol::Http2 && self.audience == Audience::Peers {
+                    // Peers speak HTTP/1.1, and clients have URLs of their own.
+                    self.broken = true;
+                    return;
+                }
                 self.protocol = match found {
                     sniff::Protocol::Http2 => Protocol::Grpc(Box::new(grpc::Connection::new(grpc_config(settings)))),
                     sniff::Protocol::Http1 => {

@@ -71,7 +71,7 @@ impl Rig {
         let shard = Shard::new(settings, published, reader, Arc::default(), metrics, ids, Vec::new());
         let client = client::Connection::new("test:1", client::Config::default());
         let mut rig = Self { shard, reactor: Notes::default(), client };
-        rig.shard.accepted(CONN);
+        rig.shard.accepted(crate::reactor::ListenerId(0), CONN);
         rig
     }
 

@@ -53,3 +53,16 @@ fn metrics_count_what_happened() {
     let synced = page.lines().find_map(|l| l.strip_prefix("etcd_disk_wal_fsync_duration_seconds_count ")).unwrap();
     assert!(synced.parse::<f64>().unwrap() >= 5.0, "{synced}");
 }
+
+#[test]
+fn the_peer_port_shows_pages_and_nothing_else() {
+    let dir = TempDir::new("peer-port");
+    let server = Server::start(dir.path(), Setup::with(&["--cores=raft:1,shards:2"]));
+    let (status, body) = server.http_at(server.peer_port, "GET", "/version");
+    assert!(status == 200 && body.contains("3.7.1"), "{status} {body}");
+    // A client that took the wrong port is not served.
+    let endpoint = etcd_uring::client::Endpoint::parse(&format!("http://127.0.0.1:{}", server.peer_port)).unwrap();
+    let mut client = server.client_of(endpoint);
+    let put = PutRequest { key: "a".into(), value: "b".into(), ..Default::default() };
+    client.put(&put, Instant::now() + PATIENCE).unwrap_err();
+}

@@ -67,7 +67,7 @@ impl Drop for TempDir {
 pub struct Server {
     child: Child,
     pub client_port: u16,
-    peer_port: u16,
+    pub peer_port: u16,
     dir: PathBuf,
     setup: Setup,
     log_path: PathBuf,
@@ -146,7 +146,7 @@ impl Server {
     fn wait_ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if self.try_http("GET", "/health").is_some_and(|(status, _)| status == 200) {
+            if self.try_http(self.client_port, "GET", "/health").is_some_and(|(status, _)| status == 200) {
                 return;
             }
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -181,8 +181,12 @@ impl Server {
     }
 
     pub fn client(&self) -> Client {
+        self.client_of(Endpoint::parse(&self.endpoint()).unwrap())
+    }
+
+    pub fn client_of(&self, endpoint: Endpoint) -> Client {
         Client::new(Config {
-            endpoints: vec![Endpoint::parse(&self.endpoint()).unwrap()],
+            endpoints: vec![endpoint],
             dial_timeout: PATIENCE,
             request_bytes_max: 64 << 20,
             receive_bytes_max: usize::MAX,
@@ -203,11 +207,15 @@ impl Server {
 
     /// One HTTP/1.1 request; status and body.
     pub fn http(&self, method: &str, target: &str) -> (u16, String) {
-        self.try_http(method, target).unwrap_or_else(|| panic!("{method} {target}: no answer\n{}", self.log()))
+        self.http_at(self.client_port, method, target)
     }
 
-    fn try_http(&self, method: &str, target: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.client_port)).ok()?;
+    pub fn http_at(&self, port: u16, method: &str, target: &str) -> (u16, String) {
+        self.try_http(port, method, target).unwrap_or_else(|| panic!("{method} {target}: no answer\n{}", self.log()))
+    }
+
+    fn try_http(&self, port: u16, method: &str, target: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(stream, "{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").ok()?;
         let mut text = String::new();

@@ -5,6 +5,7 @@
 //! one consensus step and one log write. Answers leave only after the store has published their revision, and an entry is
 //! committed only when a quorum (this member included) has it durable.
 
+mod backend;
 mod backlog;
 mod early;
 mod open;
@@ -13,6 +14,7 @@ mod reads;
 mod space;
 mod stall;
 
+pub use backend::{BackendBatch, BackendOp, Bucket};
 pub use open::{OpenError, Opened, Start, open};
 
 use crate::apply::{Applied, Machine, Request, kv};
@@ -24,6 +26,7 @@ use crate::limits;
 use crate::pb::{etcdserverpb, membershippb, raftpb};
 use crate::request_id::RequestIds;
 use crate::wal;
+use backend::Backend;
 use backlog::Backlog;
 use bytes::Bytes;
 use proposals::Proposals;
@@ -46,6 +49,9 @@ pub struct Config {
     /// Ticks without a leader before an election.
     pub election_ticks: usize,
     pub pre_vote: bool,
+    /// A sole voter campaigns as soon as it starts, instead of waiting for an election timeout (etcd's
+    /// `--initial-election-tick-advance`).
+    pub campaign_at_once: bool,
     /// How long a proposal or a waiting read may take: 5 s + 2 election timeouts in etcd.
     pub request_timeout_ns: u64,
     /// Seed of everything that looks random in here.
@@ -246,6 +252,8 @@ pub struct Replica {
     /// Index of the newest conf change in the log: the read gate is closed until it is applied.
     conf_change_index: u64,
     backlog: Backlog,
+    /// None until somebody wants the stream.
+    backend: Option<Box<Backend>>,
     /// Index and term of the newest entry that is published: what others may know of.
     applied: u64,
     applied_term: u64,
@@ -292,6 +300,7 @@ impl Replica {
             last_sync: log.durable(),
             conf_change_index: 0,
             backlog: Backlog::default(),
+            backend: None,
             applied: machine.applied(),
             applied_term,
             unshown: None,
@@ -313,7 +322,7 @@ impl Replica {
         if replica.machine.cluster.version().is_some() {
             replica.set_version = Step::Done;
         }
-        if replica.node.is_sole_voter() {
+        if replica.config.campaign_at_once && replica.node.is_sole_voter() {
             replica.node.campaign();
         }
         replica
@@ -340,7 +349,9 @@ impl Replica {
     /// When to call `handle(Input::Tick)` at the latest, on the `mono_ns` clock: now, while there are entries to apply or a
     /// compaction has rows to look at, so that both go on in small steps between the work of others.
     pub fn deadline_ns(&self) -> u64 {
-        let busy = self.machine.store.is_compacting() || !self.backlog.is_empty();
+        let waits = self.backend_is_full();
+        let behind = self.backend.as_ref().is_some_and(|backend| backend.is_behind(&self.machine.store));
+        let busy = behind || (!waits && (self.machine.store.is_compacting() || !self.backlog.is_empty()));
         if busy { self.now.mono_ns } else { self.next_tick_ns }
     }
 
@@ -359,7 +370,9 @@ impl Replica {
                 self.answer(id, Err(Error::TooManyRequests));
             }
             Input::Propose { id, .. } if self.space.is_full() => self.answer(id, Err(Error::NoSpace)),
-            Input::Propose { id, .. } if self.is_behind() => self.answer(id, Err(Error::TooManyRequests)),
+            Input::Propose { id, .. } if self.is_behind() || self.backend_is_full() => {
+                self.answer(id, Err(Error::TooManyRequests))
+            }
             Input::Propose { id, request } => {
                 if let Err(error) = self.proposals.admit(id, request, now.mono_ns) {
                     self.answer(id, Err(error));
@@ -449,7 +462,8 @@ impl Replica {
                 None => true,
             };
             self.stepped_bytes = 0;
-            if idle && !self.apply(&mut step) {
+            let applied = self.apply(&mut step);
+            if idle && !applied {
                 break;
             }
         }
@@ -460,10 +474,7 @@ impl Replica {
             self.closing = true;
             self.log.close();
         }
-        if self.machine.store.is_compacting() && !self.machine.is_mid_entry() {
-            self.machine.store.compact_step(limits::COMPACTION_STEP_ROWS);
-            self.machine.store.publish();
-        }
+        self.compact();
         self.update_status();
         self.settle_reads();
         if self.closing && self.log.is_closed() && !self.halted {
@@ -534,8 +545,12 @@ impl Replica {
     /// Applies committed entries as far as the step goes, and shows them. True when that may have made more work for
     /// consensus; false when there is nothing to apply or the rest is for the next step.
     fn apply(&mut self, step: &mut ApplyStep) -> bool {
+        if self.backlog.is_empty() {
+            self.collect_rows();
+            return false;
+        }
         let mut applied = false;
-        while step.rows > 0 && step.bytes > 0 {
+        while step.rows > 0 && step.bytes > 0 && !self.backend_is_full() {
             let Some(entry) = self.backlog.front() else { break };
             let (index, term, bytes) = (entry.index, entry.term, entry.data.len());
             step.rows -= 1;
@@ -555,12 +570,66 @@ impl Replica {
             step.bytes = step.bytes.saturating_sub(bytes);
             (self.unshown, applied) = (Some((index, term)), true);
         }
+        self.collect_rows();
         self.show();
         applied
     }
 
+    fn collect_rows(&mut self) {
+        if let Some(backend) = &mut self.backend {
+            backend.rows(&self.machine.store);
+        }
+    }
+
+    fn compact(&mut self) {
+        if !self.machine.store.is_compacting() || self.machine.is_mid_entry() || self.backend_is_full() {
+            return;
+        }
+        match &mut self.backend {
+            Some(backend) => {
+                // Rows first: what is dropped must have been put before.
+                backend.rows(&self.machine.store);
+                if !backend.is_behind(&self.machine.store) {
+                    backend.compact_step(&mut self.machine.store, limits::COMPACTION_STEP_ROWS);
+                }
+            }
+            None => drop(self.machine.store.compact_step(limits::COMPACTION_STEP_ROWS)),
+        }
+        self.machine.store.publish();
+    }
+
+    /// From now on backend operations are collected, the state as it is now first. They must be taken from then on.
+    pub fn enable_backend(&mut self) {
+        self.backend = Some(Box::new(Backend::new(&self.machine.store, &self.machine.cluster)));
+    }
+
+    /// Backend operations since the last batch, up to an entry's end; None when there are none, or when a long entry is
+    /// under way.
+    pub fn take_backend_batch(&mut self) -> Option<BackendBatch> {
+        let backend = self.backend.as_mut()?;
+        if self.machine.is_mid_entry() || self.unshown.is_some() || backend.is_behind(&self.machine.store) {
+            return None;
+        }
+        self.dirty = true;
+        backend.take(self.applied, self.applied_term)
+    }
+
+    /// Apply waits for somebody to take a batch. Not in the middle of an entry, which no batch may end in.
+    fn backend_is_full(&self) -> bool {
+        self.backend.as_ref().is_some_and(|backend| backend.is_full()) && !self.machine.is_mid_entry()
+    }
+
     /// Takes in what an entry did beside changing the state.
     fn settle(&mut self, Applied { conf_change, request }: Applied) {
+        if let Some(backend) = &mut self.backend {
+            backend.compaction(&self.machine.store);
+            if let Some(change) = &conf_change {
+                backend.conf_change(&self.machine.cluster, change.node_id);
+            }
+            if request.as_ref().is_some_and(|request| request.cluster_changed) {
+                backend.cluster(&self.machine.cluster);
+            }
+        }
         if let Some(change) = conf_change {
             self.node.apply_conf_change(&change);
             self.status.cluster_generation += 1;
@@ -662,8 +731,8 @@ impl Replica {
         if self.node.leader() == 0 || self.stopping || self.stall.is_late() {
             return;
         }
-        let mut batch = self.proposals.take_own();
-        batch.extend(self.take_fitting());
+        let mut batch = self.take_fitting();
+        batch.extend(self.proposals.take_own());
         if batch.is_empty() {
             return;
         }

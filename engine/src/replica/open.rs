@@ -11,6 +11,7 @@ use crate::limits::{COMPACTION_STEP_ROWS, LOG_CATCH_UP_ENTRIES};
 use crate::pb::{raftpb, walpb};
 use crate::wal;
 use prost::Message as _;
+use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
 
@@ -32,6 +33,8 @@ pub struct Opened {
     pub torn_bytes: u64,
     /// Entries the log held.
     pub entries: u64,
+    /// Most of them that were in memory at once.
+    pub entries_held_max: usize,
 }
 
 #[derive(Debug)]
@@ -95,56 +98,125 @@ pub fn open(
             let tail = wal::create_with(disk, dir, metadata, (hard_state, &entries), &config.wal, first_file)?;
             let log_file = tail.file;
             let log = wal::Writer::new(tail, &config.wal).with_canaries(config.canaries());
-            let (member_id, count) = (config.member_id, entries.len() as u64);
-            let replica = assemble(config, Cluster::new(cluster_id), hard_state, entries, log, now)?;
-            Ok(Opened { replica, member_id, cluster_id, log_file, torn_bytes: 0, entries: count })
+            let (member_id, mut history) = (config.member_id, History::new(Cluster::new(cluster_id)));
+            for entry in entries {
+                history.push(entry)?;
+            }
+            history.apply_to(hard_state.commit)?;
+            let (entries, entries_held_max) = (history.last(), history.held_max);
+            let replica = assemble(config, hard_state, history, log, now)?;
+            Ok(Opened { replica, member_id, cluster_id, log_file, torn_bytes: 0, entries, entries_held_max })
         }
         Start::Restart => {
             let (wal, canaries) = (config.wal.clone(), config.canaries());
             let options = wal::Options { config: wal, first_file, canaries, ..wal::Options::default() };
-            let mut entries = Tail::default();
-            let recovered = wal::recover(disk, dir, &options, &mut |entry| entries.push(entry))?;
+            let mut replay = Replay::default();
+            let recovered = wal::recover(disk, dir, &options, &mut |record| replay.take(record))?;
             if let Some(marker) = recovered.markers.iter().find(|m| m.index > 0) {
                 return Err(OpenError::HasCheckpoint { index: marker.index });
             }
-            let entries = entries.consecutive()?;
+            let history = replay.finish(recovered.hard_state.commit)?;
             let metadata = walpb::Metadata::decode(recovered.metadata).map_err(|_| OpenError::NoIdentity)?;
             if metadata.node_id == 0 || metadata.cluster_id == 0 {
                 return Err(OpenError::NoIdentity);
             }
             config.member_id = metadata.node_id;
-            let (member_id, cluster_id, count) = (metadata.node_id, metadata.cluster_id, entries.len() as u64);
+            let (member_id, cluster_id) = (metadata.node_id, metadata.cluster_id);
+            let (entries, entries_held_max) = (history.last(), history.held_max);
             let log_file = recovered.tail.file;
             let log = wal::Writer::new(recovered.tail, &config.wal).with_canaries(canaries);
-            let replica = assemble(config, Cluster::new(cluster_id), recovered.hard_state, entries, log, now)?;
-            Ok(Opened { replica, member_id, cluster_id, log_file, torn_bytes: recovered.torn_bytes, entries: count })
+            let replica = assemble(config, recovered.hard_state, history, log, now)?;
+            let torn_bytes = recovered.torn_bytes;
+            Ok(Opened { replica, member_id, cluster_id, log_file, torn_bytes, entries, entries_held_max })
         }
     }
 }
 
-/// Entries as they are read: one whose index was there before replaces it and all after it.
+/// A log as it is read: what is committed is applied on the way, so that memory holds the state, the newest applied entries
+/// for slow followers, and what is not committed yet. Nothing here is true before recovery has found the log sound.
+struct History {
+    machine: Machine,
+    /// Index and term of the entry before the first of `entries`.
+    prev: (u64, u64),
+    entries: VecDeque<raftpb::Entry>,
+    applied_term: u64,
+    /// Most entries held at once.
+    held_max: usize,
+}
+
+impl History {
+    fn new(cluster: Cluster) -> Self {
+        let (machine, entries) = (Machine::new(cluster), VecDeque::new());
+        Self { machine, prev: (0, 0), entries, applied_term: 0, held_max: 0 }
+    }
+
+    fn last(&self) -> u64 {
+        self.prev.0 + self.entries.len() as u64
+    }
+
+    /// An entry whose index was there before replaces it and all after it.
+    fn push(&mut self, entry: raftpb::Entry) -> Result<(), OpenError> {
+        let expected = self.last() + 1;
+        if entry.index <= self.machine.applied() || entry.index > expected {
+            return Err(OpenError::Hole { expected, found: entry.index });
+        }
+        self.entries.truncate((entry.index - self.prev.0 - 1) as usize);
+        self.entries.push_back(entry);
+        self.held_max = self.held_max.max(self.entries.len());
+        Ok(())
+    }
+
+    fn apply_to(&mut self, commit: u64) -> Result<(), OpenError> {
+        while self.machine.applied() < commit.min(self.last()) {
+            let entry = &self.entries[(self.machine.applied() - self.prev.0) as usize];
+            self.machine.apply(entry, &|_| false).map_err(OpenError::Unapplicable)?;
+            self.applied_term = entry.term;
+            // Rows that a compaction in the log drops are given back on the way, not held until the end.
+            self.machine.store.compact_step(COMPACTION_STEP_ROWS);
+            if self.machine.applied() - self.prev.0 > LOG_CATCH_UP_ENTRIES {
+                let dropped = self.entries.pop_front().expect("it was applied");
+                self.prev = (dropped.index, dropped.term);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes the records of a log. The first thing that is wrong is kept, and nothing after it is looked at.
 #[derive(Default)]
-struct Tail {
-    entries: Vec<raftpb::Entry>,
-    hole: Option<(u64, u64)>,
+struct Replay {
+    history: Option<History>,
+    wrong: Option<OpenError>,
 }
 
-impl Tail {
-    fn push(&mut self, entry: raftpb::Entry) {
-        let next = self.entries.len() as u64 + 1;
-        if entry.index == 0 || entry.index > next {
-            self.hole.get_or_insert((next, entry.index));
-            return;
+impl Replay {
+    fn take(&mut self, record: wal::Replayed) {
+        if self.wrong.is_none() {
+            self.wrong = self.try_take(record).err();
         }
-        self.entries.truncate(entry.index as usize - 1);
-        self.entries.push(entry);
     }
 
-    fn consecutive(self) -> Result<Vec<raftpb::Entry>, OpenError> {
-        match self.hole {
-            Some((expected, found)) => Err(OpenError::Hole { expected, found }),
-            None => Ok(self.entries),
+    fn try_take(&mut self, record: wal::Replayed) -> Result<(), OpenError> {
+        if let wal::Replayed::Metadata(metadata) = record {
+            let metadata = walpb::Metadata::decode(metadata).map_err(|_| OpenError::NoIdentity)?;
+            self.history = Some(History::new(Cluster::new(metadata.cluster_id)));
+            return Ok(());
         }
+        let history = self.history.as_mut().ok_or(OpenError::NoIdentity)?;
+        match record {
+            wal::Replayed::Metadata(_) => unreachable!("handled above"),
+            wal::Replayed::Entry(entry) => history.push(entry),
+            wal::Replayed::HardState(state) => history.apply_to(state.commit),
+        }
+    }
+
+    fn finish(self, commit: u64) -> Result<History, OpenError> {
+        if let Some(wrong) = self.wrong {
+            return Err(wrong);
+        }
+        let mut history = self.history.ok_or(OpenError::NoIdentity)?;
+        history.apply_to(commit)?;
+        Ok(history)
     }
 }
 
@@ -166,41 +238,37 @@ fn bootstrap(members: &[Member]) -> (raftpb::HardState, Vec<raftpb::Entry>) {
     (raftpb::HardState { term: 1, vote: 0, commit: entries.len() as u64 }, entries)
 }
 
-/// Applies what is committed and hands the rest to consensus.
+/// Hands what was read to consensus: all that is committed is applied.
 fn assemble(
     config: Config,
-    cluster: Cluster,
-    hard_state: raftpb::HardState,
-    mut entries: Vec<raftpb::Entry>,
+    mut hard_state: raftpb::HardState,
+    mut history: History,
     log: wal::Writer,
     now: Now,
 ) -> Result<Replica, OpenError> {
-    let mut machine = Machine::new(cluster);
-    machine.store.set_canaries(config.canaries());
-    let applied = hard_state.commit as usize;
-    assert!(applied <= entries.len(), "recovery checks that the log reaches its commit index {applied}");
-    for entry in &entries[..applied] {
-        machine.apply(entry, &|_| false).map_err(OpenError::Unapplicable)?;
-        // Rows that a compaction in the log drops are given back on the way, not held until the end.
-        machine.store.compact_step(COMPACTION_STEP_ROWS);
-    }
-    machine.store.publish();
-    let applied_term = entries[..applied].last().map_or(0, |e| e.term);
-    let dropped = applied.saturating_sub(LOG_CATCH_UP_ENTRIES as usize);
-    let prev_term = entries[..dropped].last().map_or(0, |e| e.term);
+    let applied = history.machine.applied();
+    assert!(
+        applied >= hard_state.commit,
+        "recovery checks that the log reaches its commit index {}",
+        hard_state.commit
+    );
+    // A log whose last hard state names an older commit than one before it: what was committed once stays it.
+    hard_state.commit = applied;
+    history.machine.store.set_canaries(config.canaries());
+    history.machine.store.publish();
     let node = Node::new(consensus::Boot {
         id: config.member_id,
         election_ticks: config.election_ticks,
         heartbeat_ticks: 1,
         pre_vote: config.pre_vote,
         hard_state,
-        applied: applied as u64,
-        prev_index: dropped as u64,
-        prev_term,
-        entries: entries.split_off(dropped),
-        conf_state: machine.cluster.conf_state(),
+        applied,
+        prev_index: history.prev.0,
+        prev_term: history.prev.1,
+        entries: history.entries.into(),
+        conf_state: history.machine.cluster.conf_state(),
         seed: config.seed,
     })
     .map_err(OpenError::Consensus)?;
-    Ok(Replica::assemble(config, node, log, machine, applied_term, now))
+    Ok(Replica::assemble(config, node, log, history.machine, history.applied_term, now))
 }

@@ -81,16 +81,16 @@ impl Proposals {
 
     /// Takes the oldest of those not yet proposed for which there is room in the log.
     pub(super) fn take_fitting(&mut self, room_bytes: u64) -> Vec<(u64, Bytes)> {
-        let mut count = self.unproposed.len();
-        let mut bytes = self.unproposed_log_bytes;
-        if bytes > room_bytes {
-            (count, bytes) = (0, 0);
-            for (_, request) in &self.unproposed {
-                if bytes + log_bytes(request) > room_bytes {
-                    break;
-                }
-                (count, bytes) = (count + 1, bytes + log_bytes(request));
+        if self.unproposed_log_bytes <= room_bytes {
+            self.unproposed_log_bytes = 0;
+            return std::mem::take(&mut self.unproposed).into();
+        }
+        let (mut count, mut bytes) = (0, 0);
+        for (_, request) in &self.unproposed {
+            if bytes + log_bytes(request) > room_bytes {
+                break;
             }
+            (count, bytes) = (count + 1, bytes + log_bytes(request));
         }
         self.unproposed_log_bytes -= bytes;
         self.unproposed.drain(..count).collect()

@@ -89,6 +89,7 @@ pub fn create_with(
         hard_state,
         last_index: entries.last().map_or(0, |entry| entry.index),
         zeroed_to: written,
+        marker_index: 0,
         sealed: Vec::new(),
         next_file: FileId(first_file.0 + 1),
     })

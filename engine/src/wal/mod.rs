@@ -17,6 +17,6 @@ mod writer;
 
 pub use create::{create, create_with};
 pub use error::{Fatal, RecoverError};
-pub use recover::{Options, Recovered, recover};
+pub use recover::{Options, Recovered, Replayed, recover};
 pub use segment::SegmentName;
 pub use writer::{Config, Room, Seq, Tail, Writer};

@@ -52,6 +52,17 @@ impl Default for Options {
     }
 }
 
+/// What is read, in the order it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Replayed {
+    /// The encoded `walpb::Metadata`, once and first.
+    Metadata(Bytes),
+    /// One whose index is not above the one before replaces it and all after it.
+    Entry(Entry),
+    /// Nothing at or below its commit will be replaced: it may be acted upon, should the rest of the log be sound.
+    HardState(HardState),
+}
+
 /// What a log holds besides its entries.
 #[derive(Debug)]
 pub struct Recovered {
@@ -65,13 +76,13 @@ pub struct Recovered {
     pub tail: Tail,
 }
 
-/// Opens the log in `dir`, ready to go on. `on_entry` gets every entry in the order written; one whose index is not above
-/// the one before replaces it and all after it.
+/// Opens the log in `dir`, ready to go on. `on_record` gets what the log holds while it is read, so that nobody has to hold
+/// all of it at once; what it was told is only true if the log turns out sound in the end.
 pub fn recover(
     disk: &mut dyn Disk,
     dir: &Path,
     options: &Options,
-    on_entry: &mut dyn FnMut(Entry),
+    on_record: &mut dyn FnMut(Replayed),
 ) -> Result<Recovered, RecoverError> {
     let names = disk.list(dir).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => RecoverError::Missing { dir: dir.to_path_buf() },
@@ -83,7 +94,7 @@ pub fn recover(
     let path = dir.join(name.path());
     let written =
         Written::survey(disk, file).map_err(|error| RecoverError::Io { what: "read", path: path.clone(), error })?;
-    let mut replay = Replay::new(on_entry, segments[0]);
+    let mut replay = Replay::new(on_record, segments[0]);
     let mut window = Vec::new();
     let mut end = 0;
     for (at, (name, file)) in segments.iter().zip(&files).enumerate() {
@@ -120,6 +131,7 @@ pub fn recover(
             hard_state: replay.hard_state,
             last_index: replay.last_saved,
             zeroed_to: written.up_to(end),
+            marker_index: replay.marker_index,
             sealed: segments[..segments.len() - 1].to_vec(),
             next_file: FileId(options.first_file.0 + files.len() as u32),
         },

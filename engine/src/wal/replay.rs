@@ -5,6 +5,7 @@ use super::error::RecoverError;
 use super::frame::{Chain, FrameLength, Kind, LENGTH_BYTES, RECORD_HEADER_BYTES_MAX, RecordRef};
 use super::frame::{decode_entry, decode_hard_state, decode_snapshot};
 use super::reader::{Found, SegmentReader, Written, is_zero};
+use super::recover::Replayed;
 use super::segment::SegmentName;
 use crate::limits::WAL_SECTOR_BYTES;
 use crate::pb::raftpb::{Entry, HardState};
@@ -21,7 +22,7 @@ enum Refused {
 }
 
 pub(super) struct Replay<'e> {
-    on_entry: &'e mut dyn FnMut(Entry),
+    on_record: &'e mut dyn FnMut(Replayed),
     pub chain: Chain,
     pub metadata: Option<Bytes>,
     pub hard_state: HardState,
@@ -36,6 +37,8 @@ pub(super) struct Replay<'e> {
     /// Whether this is the first record of the log: its checksum continues one that is not there any more.
     first: bool,
     pub markers: Vec<walpb::Snapshot>,
+    /// Highest index of a marker.
+    pub marker_index: u64,
     /// Whether the segment holds records besides its header.
     pub used: bool,
     /// End of what is not zero in the last segment.
@@ -43,10 +46,10 @@ pub(super) struct Replay<'e> {
 }
 
 impl<'e> Replay<'e> {
-    pub fn new(on_entry: &'e mut dyn FnMut(Entry), oldest: SegmentName) -> Self {
+    pub fn new(on_record: &'e mut dyn FnMut(Replayed), oldest: SegmentName) -> Self {
         let before = oldest.first_index.saturating_sub(1);
         Self {
-            on_entry,
+            on_record,
             chain: Chain::new(0),
             metadata: None,
             hard_state: HardState::default(),
@@ -56,6 +59,7 @@ impl<'e> Replay<'e> {
             anchored: oldest.seq == 0,
             first: true,
             markers: Vec::new(),
+            marker_index: 0,
             used: false,
             dirty_end: 0,
         }
@@ -157,7 +161,9 @@ impl<'e> Replay<'e> {
             }
             Some(_) => Ok(()),
             None => {
-                self.metadata = Some(Bytes::copy_from_slice(data));
+                let metadata = Bytes::copy_from_slice(data);
+                (self.on_record)(Replayed::Metadata(metadata.clone()));
+                self.metadata = Some(metadata);
                 Ok(())
             }
         }
@@ -175,13 +181,14 @@ impl<'e> Replay<'e> {
         }
         (self.anchored, self.used) = (true, true);
         (self.last_index, self.last_saved) = (entry.index, entry.index);
-        (self.on_entry)(entry);
+        (self.on_record)(Replayed::Entry(entry));
         Ok(())
     }
 
     fn hard_state(&mut self, state: Option<HardState>) -> Result<(), Refused> {
         self.hard_state = state.ok_or_else(|| Refused::Content("a hard state".to_owned()))?;
         self.commit = self.commit.max(self.hard_state.commit);
+        (self.on_record)(Replayed::HardState(self.hard_state));
         Ok(())
     }
 
@@ -190,6 +197,7 @@ impl<'e> Replay<'e> {
         self.used = true;
         self.last_index = self.last_index.max(marker.index);
         self.last_saved = self.last_saved.max(marker.index);
+        self.marker_index = self.marker_index.max(marker.index);
         self.markers.push(marker);
         Ok(())
     }

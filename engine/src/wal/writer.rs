@@ -69,6 +69,8 @@ pub struct Tail {
     pub last_index: u64,
     /// Offset up to which the file needs no zeros written ahead.
     pub zeroed_to: u64,
+    /// Index of the newest marker; 0 if there is none: nothing may be removed.
+    pub marker_index: u64,
     /// Segments before this one, oldest first.
     pub sealed: Vec<SegmentName>,
     /// First number that is free for a file the writer creates.
@@ -125,6 +127,10 @@ pub struct Writer {
     last_op: u64,
     file: FileId,
     sealed: VecDeque<SegmentName>,
+    /// Markers that are not durable yet.
+    markers: VecDeque<(Seq, u64)>,
+    /// Highest index of a durable marker.
+    marker_index: u64,
     spare: Option<AlignedBuf>,
     durable: Seq,
     durable_commit: u64,
@@ -149,6 +155,8 @@ impl Writer {
             last_op: 0,
             file: tail.file,
             sealed: tail.sealed.into(),
+            markers: VecDeque::new(),
+            marker_index: tail.marker_index,
             spare: None,
             durable: Seq(0),
             durable_commit: tail.hard_state.commit,
@@ -174,7 +182,9 @@ impl Writer {
     /// Puts in a marker: a checkpoint covers the log up to its index. Go reads the log from the newest one.
     pub fn append_marker(&mut self, marker: &walpb::Snapshot) -> Seq {
         assert!(self.closing == Closing::No, "no appends after close");
-        self.batch.append_marker(marker)
+        let seq = self.batch.append_marker(marker);
+        self.markers.push_back((seq, marker.index));
+        seq
     }
 
     /// Makes a write for a commit that is waiting for a ride; once the returned number is durable, so is the last commit.
@@ -250,18 +260,32 @@ impl Writer {
         self.batch.front().name
     }
 
-    /// Removes segments all of whose entries are below `index`; the one that holds `index` stays, as in Go. Oldest first
-    /// and each synced before the next, so that no crash leaves a gap.
+    /// Removes segments all of whose entries are below `index` and below a durable marker; the one that holds either stays,
+    /// as in Go. Without a marker (there is no db file) nothing is ever removed: the log is all there is. Oldest first and
+    /// each synced before the next, so that no crash leaves a gap.
     pub fn remove_before(&mut self, index: u64) {
-        loop {
-            let after = self.sealed.get(1).copied().unwrap_or(self.batch.front().name);
-            if self.sealed.is_empty() || after.first_index > index {
+        while self.remove_oldest_before(index) {}
+    }
+
+    /// `--max-wals`: as `remove_before` the newest durable marker, but leaves at least this many segments. 0 is no limit:
+    /// nothing is removed.
+    pub fn purge(&mut self, segments_max: usize) {
+        while segments_max > 0 && self.sealed.len() + 1 > segments_max {
+            if !self.remove_oldest_before(u64::MAX) {
                 return;
             }
-            let oldest = self.sealed.pop_front().expect("checked above");
-            self.background.push_cleanup(FileOp::Remove { path: oldest.path() });
-            self.background.push_cleanup(FileOp::SyncDir);
         }
+    }
+
+    fn remove_oldest_before(&mut self, index: u64) -> bool {
+        let after = self.sealed.get(1).copied().unwrap_or(self.batch.front().name);
+        if self.sealed.is_empty() || after.first_index > index.min(self.marker_index) {
+            return false;
+        }
+        let oldest = self.sealed.pop_front().expect("checked above");
+        self.background.push_cleanup(FileOp::Remove { path: oldest.path() });
+        self.background.push_cleanup(FileOp::SyncDir);
+        true
     }
 
     /// Writes out what is there, drops the prepared segment and closes the log, through further effects.
@@ -390,6 +414,13 @@ impl Writer {
         })
     }
 
+    fn settle_markers(&mut self) {
+        while self.markers.front().is_some_and(|(seq, _)| *seq <= self.durable) {
+            let (_, index) = self.markers.pop_front().expect("just looked at");
+            self.marker_index = self.marker_index.max(index);
+        }
+    }
+
     /// One buffer is kept for the next write, unless a burst made it large.
     fn keep_spare(&mut self, buf: Option<AlignedBuf>) {
         self.spare = buf.filter(|buf| buf.len() <= self.batch_bytes_max);
@@ -403,6 +434,7 @@ impl Writer {
                 if let Some(Mark { seq, commit, .. }) = self.batch.front_mut().settle() {
                     assert!(seq > self.durable && seq <= self.batch.last_seq(), "appends become durable in order");
                     (self.durable, self.durable_commit) = (seq, commit);
+                    self.settle_markers();
                 }
             }
             Foreground::Header { file, from } => {

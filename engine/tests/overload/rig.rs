@@ -57,6 +57,7 @@ pub fn config(id: u64, seed: u64, segment_bytes: u64) -> Config {
         tick_ns: TICK_NS,
         election_ticks: ELECTION_TICKS,
         pre_vote: true,
+        campaign_at_once: true,
         request_timeout_ns: REQUEST_TIMEOUT_NS,
         seed,
         id_lanes: LANES,

@@ -175,7 +175,11 @@ impl Member {
         assert!(!self.is_up());
         let mut entries = Vec::new();
         let options = wal::Options { config: plan.wal(), canaries: plan.canaries(), ..wal::Options::default() };
-        let recovered = wal::recover(&mut self.disk, wal_dir(), &options, &mut |entry| entries.push(entry));
+        let recovered = wal::recover(&mut self.disk, wal_dir(), &options, &mut |record| {
+            if let wal::Replayed::Entry(entry) = record {
+                entries.push(entry);
+            }
+        });
         let recovered = recovered.map_err(|error| {
             Failure::new(Kind::RefusedStart, format!("the log of m{} cannot be read: {error}", self.id))
         })?;

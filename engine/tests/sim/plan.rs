@@ -133,6 +133,7 @@ impl Plan {
             tick_ns: TICK_NS,
             election_ticks: self.election_ticks,
             pre_vote: true,
+            campaign_at_once: true,
             request_timeout_ns: 5_000_000_000 + 2 * self.election_ticks as u64 * TICK_NS,
             seed: self.seed.wrapping_add(life << 20),
             id_lanes: LANES,

@@ -4,7 +4,7 @@ use crate::rig::{METADATA, Rng, entry, options, state};
 use bytes::Bytes;
 use engine::disk::{AlignedBuf, Disk, FileDisk};
 use engine::effect::{FileId, FileOp, FileResult};
-use engine::wal::{Config, RecoverError, Recovered, Writer, create, recover};
+use engine::wal::{Config, RecoverError, Recovered, Replayed, Writer, create, recover};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -50,7 +50,11 @@ fn settle(disk: &mut FileDisk, writer: &mut Writer) {
 fn open(dir: &Path, config: &Config) -> Result<(FileDisk, Recovered, Vec<engine::pb::raftpb::Entry>), RecoverError> {
     let mut disk = FileDisk::new(dir);
     let mut entries = Vec::new();
-    let recovered = recover(&mut disk, Path::new("wal"), &options(config), &mut |entry| entries.push(entry))?;
+    let recovered = recover(&mut disk, Path::new("wal"), &options(config), &mut |record| {
+        if let Replayed::Entry(entry) = record {
+            entries.push(entry);
+        }
+    })?;
     Ok((disk, recovered, entries))
 }
 

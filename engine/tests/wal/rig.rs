@@ -6,7 +6,7 @@ use engine::disk::{AlignedBuf, SimDisk};
 use engine::effect::{FileId, FileOp, FileResult, OpId};
 use engine::pb::raftpb::{Entry, HardState};
 use engine::pb::walpb;
-use engine::wal::{Config, Options, RecoverError, Recovered, Seq, Writer, create, recover};
+use engine::wal::{Config, Options, RecoverError, Recovered, Replayed, Seq, Writer, create, recover};
 use std::path::Path;
 
 pub type Found = (Recovered, Vec<Entry>);
@@ -54,7 +54,11 @@ pub fn fresh(seed: u64, config: &Config) -> (SimDisk, Writer) {
 /// Recovers the log in `wal`; its entries in the order written.
 pub fn reopen(disk: &mut SimDisk, options: &Options) -> Result<(Recovered, Vec<Entry>), RecoverError> {
     let mut entries = Vec::new();
-    let recovered = recover(disk, Path::new("wal"), options, &mut |entry| entries.push(entry))?;
+    let recovered = recover(disk, Path::new("wal"), options, &mut |record| {
+        if let Replayed::Entry(entry) = record {
+            entries.push(entry);
+        }
+    })?;
     Ok((recovered, entries))
 }
 

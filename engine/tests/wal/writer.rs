@@ -1,8 +1,9 @@
 //! The writer seen through its effects alone: what starts a write, what shares one, and in which order a segment is cut.
 
 use crate::rig::{close, complete, entry, fresh, options, reopen, settle, state, submit_all, tiny};
-use engine::disk::{Fault, OpKind, SimDisk};
+use engine::disk::{Disk as _, Fault, OpKind, SimDisk};
 use engine::effect::{FileOp, OpId};
+use engine::pb::walpb;
 use engine::wal::{Config, Seq, Writer};
 use std::path::Path;
 
@@ -347,6 +348,8 @@ fn old_segments_are_removed_oldest_first_and_the_one_in_use_stays() {
         writer.append(None, &[entry(1, index, vec![1; 5000])]);
     }
     settle(&mut disk, &mut writer);
+    writer.append_marker(&marker(4));
+    settle(&mut disk, &mut writer);
     writer.remove_before(4);
     let words = run(&mut writer);
     assert_eq!(
@@ -362,8 +365,62 @@ fn old_segments_are_removed_oldest_first_and_the_one_in_use_stays() {
     );
     writer.remove_before(4);
     assert!(run(&mut writer).is_empty());
+    writer.append_marker(&marker(6));
+    settle(&mut disk, &mut writer);
     writer.remove_before(u64::MAX);
     assert_eq!(run(&mut writer).len(), 4, "all but the one being written");
+}
+
+fn marker(index: u64) -> walpb::Snapshot {
+    let conf_state = Some(engine::pb::raftpb::ConfState { voters: vec![1], ..Default::default() });
+    walpb::Snapshot { index, term: 1, conf_state }
+}
+
+/// `--max-wals`: only what a durable marker covers goes, and the newest stay.
+#[test]
+fn without_a_durable_marker_nothing_is_purged() {
+    for kill in [false, true] {
+        let (mut disk, mut writer) = fresh(1, &tiny());
+        for index in 1..=8 {
+            writer.append(Some(state(1, 1, index - 1)), &[entry(1, index, vec![1; 5000])]);
+        }
+        settle(&mut disk, &mut writer);
+        for index in [1, 5, u64::MAX] {
+            writer.remove_before(index);
+            writer.purge(1);
+        }
+        assert!(run(&mut writer).is_empty(), "the log is all there is");
+        writer.append_marker(&marker(6));
+        writer.purge(1);
+        assert_eq!(writer.durable(), Seq(8), "the marker is on its way");
+        let (id, op) = writer.poll_effect().expect("the write of the marker");
+        assert!(matches!(op, FileOp::Write { .. }), "nothing goes before the marker is durable: {op:?}");
+        disk.submit(id, op);
+        settle(&mut disk, &mut writer);
+        if kill {
+            // A recovered log knows its marker.
+            drop(writer);
+            disk.crash();
+            let (recovered, _) = reopen(&mut disk, &options(&tiny())).expect("recovers");
+            writer = Writer::new(recovered.tail, &tiny());
+        }
+        writer.purge(0);
+        writer.purge(20);
+        run(&mut writer);
+        let segments =
+            |disk: &mut SimDisk| disk.list(Path::new("wal")).unwrap().iter().filter(|n| n.ends_with(".wal")).count();
+        let before = segments(&mut disk);
+        writer.purge(6);
+        settle(&mut disk, &mut writer);
+        assert_eq!((before, segments(&mut disk)), (8, 6), "kill {kill}");
+        writer.purge(1);
+        settle(&mut disk, &mut writer);
+        assert_eq!(segments(&mut disk), 3, "kill {kill}: the segment that holds the marker's entry, and what follows");
+        drop(writer);
+        disk.crash();
+        let (_, entries) = reopen(&mut disk, &options(&tiny())).expect("recovers from the middle");
+        assert_eq!(entries.last().map(|entry| entry.index), Some(8));
+    }
 }
 
 /// The same inputs give the same effects, whatever ran before in this process.

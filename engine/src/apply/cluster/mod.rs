@@ -49,6 +49,11 @@ impl Cluster {
         self.members.get(&id)
     }
 
+    /// Ids of members that were removed.
+    pub fn removed(&self) -> impl Iterator<Item = u64> {
+        self.removed.iter().copied()
+    }
+
     pub fn is_removed(&self, id: u64) -> bool {
         self.removed.contains(&id)
     }

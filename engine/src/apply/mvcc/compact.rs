@@ -32,6 +32,11 @@ impl Compaction {
     pub fn new() -> Compaction {
         Compaction { job: None, dead: BTreeMap::new() }
     }
+
+    /// The row is compacted, and only still there because dropping it alone is not worth it.
+    pub fn is_dead(&self, position: u64) -> bool {
+        self.dead.get(&segment_of(position)).is_some_and(|dead| dead.contains(position))
+    }
 }
 
 impl Store {

@@ -324,6 +324,11 @@ impl DeadRows {
         DeadRows { bits: Box::new([0; WORDS]), rows: 0, bytes: 0 }
     }
 
+    pub fn contains(&self, position: u64) -> bool {
+        let (_, offset) = split(position);
+        self.bits[offset / 64] >> (offset % 64) & 1 == 1
+    }
+
     /// False if the row was marked before.
     pub fn mark(&mut self, position: u64, bytes: usize) -> bool {
         let (_, offset) = split(position);

@@ -140,6 +140,22 @@ impl Store {
         Some(self.writer.log().row(head.position).clone())
     }
 
+    /// The first row at or after a log position that no compaction has dropped, published or not.
+    pub fn next_row(&self, mut position: u64) -> Option<(u64, &Kv)> {
+        loop {
+            let (found, row) = self.writer.log().next_row(position)?;
+            if !self.compaction.is_dead(found) {
+                return Some((found, row));
+            }
+            position = found + 1;
+        }
+    }
+
+    /// One past the last log position.
+    pub fn end_position(&self) -> u64 {
+        self.writer.log().end()
+    }
+
     pub(super) fn state(&self) -> State {
         State {
             tree: self.tree.clone(),
