@@ -22,6 +22,9 @@ pub(super) struct Conn {
     pub(super) sending: bool,
     pub(super) broken: bool,
     pub(super) dirty: bool,
+    /// Its calls that wait for the raft role, and the room for proposals they take, in units.
+    pub(super) calls_waiting: usize,
+    pub(super) units_waiting: usize,
     /// Receiving is stopped because the peer does not read its answers.
     pub(super) paused: bool,
     /// The send buffer while no send is under way; its capacity is reused.
@@ -31,7 +34,17 @@ pub(super) struct Conn {
 impl Conn {
     pub(super) fn new(id: ConnId) -> Self {
         let protocol = Protocol::Unknown(Vec::new());
-        Self { id, protocol, sending: false, broken: false, dirty: false, paused: false, spare: Vec::new() }
+        Self {
+            id,
+            protocol,
+            sending: false,
+            broken: false,
+            dirty: false,
+            calls_waiting: 0,
+            units_waiting: 0,
+            paused: false,
+            spare: Vec::new(),
+        }
     }
 
     pub(super) fn receive(&mut self, bytes: &[u8], settings: &Settings, now_ms: u64) {

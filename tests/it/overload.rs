@@ -19,7 +19,7 @@ use std::time::Instant;
 const OUTSTANDING: usize = 15_000;
 
 /// Requests that the orderly client makes meanwhile.
-const ORDERLY: usize = 200;
+const ORDERLY: usize = 60;
 
 /// One connection that asks again as soon as it is answered.
 struct Flooder {
@@ -43,7 +43,13 @@ impl Flooder {
     }
 
     /// Floods until told to stop, then waits for the end of every call.
-    fn run(mut self, path: &str, message: &Bytes, refused: &AtomicU64, stop: &AtomicBool) -> HashMap<(u32, String), u64> {
+    fn run(
+        mut self,
+        path: &str,
+        message: &Bytes,
+        refused: &AtomicU64,
+        stop: &AtomicBool,
+    ) -> HashMap<(u32, String), u64> {
         let metadata = Metadata::new();
         let deadline = Instant::now() + PATIENCE;
         while !stop.load(Relaxed) || self.connection.open_calls() > 0 {
@@ -138,7 +144,11 @@ fn orderly_client_beside(flooders: usize, plan: &[&str]) {
     }
     let get = RangeRequest { key: "flood".into(), ..Default::default() };
     let answer = client.range(&get, deadline).unwrap();
-    assert_eq!(answer.header.unwrap().revision as u64, 1 + written, "what was refused was not written, what was not was");
+    assert_eq!(
+        answer.header.unwrap().revision as u64,
+        1 + written,
+        "what was refused was not written, what was not was"
+    );
 }
 
 struct StopAtEnd(Arc<AtomicBool>);
