@@ -150,10 +150,11 @@ impl Core {
             _ => None,
         };
         let mono_ns = self.reactor.mono_ns();
-        if self.scanning {
-            return Some(mono_ns);
-        }
-        let shard = self.shard.as_mut().and_then(|side| side.shard.pass_time(mono_ns));
+        let scanning = self.scanning;
+        let shard = self.shard.as_mut().map(|side| {
+            let tick_ns = side.shard.pass_time(mono_ns);
+            if scanning || side.shard.has_requests() { mono_ns } else { tick_ns }
+        });
         reactor::earliest(reactor::earliest(raft, drain), shard)
     }
 
@@ -292,8 +293,8 @@ impl Handler for Turn<'_> {
         self.shard().received(conn, bytes);
     }
 
-    fn closed(&mut self, conn: ConnId, _error: Option<i32>) {
-        self.shard().closed(conn);
+    fn closed(&mut self, conn: ConnId, error: Option<i32>) {
+        self.shard().closed(conn, error);
     }
 
     fn sent(&mut self, conn: ConnId, buf: Vec<u8>, result: Result<(), i32>) {

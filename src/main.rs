@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config) -> Result<(), String> {
+    tuning::open_files::raise();
     signals::block().map_err(|e| format!("cannot set signals up: {e}"))?;
     log::init(config).map_err(|e| format!("cannot open the log: {e}"))?;
     let running = start(config)?;
@@ -43,9 +44,9 @@ fn serve(config: &Config) -> Result<(), String> {
     notify::notify(notify::State::Stopping);
     tracing::info!(signal = signals::describe(signal), "received signal; shutting down");
     let (name, data_dir) = (&config.name, config.data_dir.display().to_string());
-    tracing::info!(name, data_dir, "closing etcd server");
+    tracing::info!(name, "data-dir" = data_dir, "closing etcd server");
     running.stop();
-    tracing::info!(name, data_dir, "closed etcd server");
+    tracing::info!(name, "data-dir" = data_dir, "closed etcd server");
     log::flush();
     signals::end_by(signal).map_err(|e| format!("cannot end by signal: {e}"))
 }

@@ -72,6 +72,7 @@ impl Published {
         self.applied.store(status.applied, Relaxed);
         self.pending.store(status.pending, Relaxed);
         self.log_full.store(status.log_full, Relaxed);
+        self.disk_stalled.store(status.disk_stalled, Relaxed);
         // A shard that sees the gate open must also see the store root that was published before it: the store's own
         // publication is ordered before this, and the gate is the last to be written and the first to be read.
         self.read_gate_open.store(status.read_gate_open, SeqCst);

@@ -264,16 +264,20 @@ impl<'a> Thread<'a> {
             self.issue(now_ns);
             self.flush();
             self.redial();
-            let stranded: usize = self.groups.iter().map(|g| g.stranded.len()).sum();
-            if (self.in_flight == 0 && stranded == 0 && self.idle.is_empty()) || self.has_given_up() {
+            if self.in_flight == 0 && (self.is_done() || self.has_given_up()) {
                 return std::mem::take(&mut self.results);
             }
             let count = self.wait(&mut events);
             for event in &events[..count] {
                 self.serve(event.data() as usize, event.events());
             }
-            progress.update(Instant::now(), self.tickets.taken());
+            progress.update(|| self.tickets.taken());
         }
+    }
+
+    /// Whether nothing is in flight, waiting for its moment, or waiting for a connection.
+    fn is_done(&self) -> bool {
+        self.in_flight == 0 && self.idle.is_empty() && self.groups.iter().all(|group| group.stranded.is_empty())
     }
 
     fn now_ns(&self) -> u64 {
@@ -281,7 +285,6 @@ impl<'a> Thread<'a> {
     }
 
     fn wait(&mut self, events: &mut [EpollEvent]) -> usize {
-        let now = Instant::now();
         let mut until = self.next_redial;
         if let Some(idle) = self.idle.front() {
             let due = self.start + Duration::from_nanos(idle.due_ns);
@@ -289,7 +292,7 @@ impl<'a> Thread<'a> {
         }
         if let Some(until) = until {
             // Epoll itself only counts milliseconds, far too coarse for a pace.
-            let left = TimeSpec::from_duration(until.saturating_duration_since(now));
+            let left = TimeSpec::from_duration(until.saturating_duration_since(Instant::now()));
             let mut fds = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
             match ppoll(&mut fds, Some(left), None) {
                 Ok(0) | Err(nix::Error::EINTR) => return 0,

@@ -12,6 +12,8 @@ mod put;
 mod range;
 mod report;
 mod settings;
+#[cfg(test)]
+mod spec_test;
 mod txn_mixed;
 mod txn_put;
 
@@ -22,7 +24,7 @@ use etcd_uring::client::cli::{Command, Program, write_stderr};
 /// What etcd's tool ends with when the command line is wrong.
 const EXIT_USAGE: u8 = 255;
 
-static ROOT: Command = Command {
+pub static ROOT: Command = Command {
     name: "benchmark",
     short: "A load generator for etcd",
     long: "benchmark measures an etcd server from outside, over its gRPC API.\n\

@@ -26,11 +26,12 @@ impl Progress {
         Progress { total: 0, start: Instant::now(), next: None }
     }
 
-    pub fn update(&mut self, now: Instant, done: u64) {
-        if let Some(next) = self.next
-            && now >= next
-        {
-            self.draw(now, done);
+    /// Looks at the clock and asks for the number only if somebody watches.
+    pub fn update(&mut self, done: impl FnOnce() -> u64) {
+        let Some(next) = self.next else { return };
+        let now = Instant::now();
+        if now >= next {
+            self.draw(now, done());
             self.next = Some(now + REDRAW);
         }
     }

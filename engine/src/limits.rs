@@ -31,6 +31,24 @@ pub const LOG_PENDING_BYTES_MAX: u64 = PROPOSALS_PENDING_BYTES_MAX as u64;
 /// room, rare enough that trying costs nothing.
 pub const LOG_SPACE_RETRY_NS: u64 = 1_000_000_000;
 
+/// Committed entries not yet applied at which proposals are refused, count: etcd's maxGapBetweenApplyAndCommitIndex.
+pub const APPLY_BACKLOG_ENTRIES_MAX: u64 = 5000;
+
+/// Committed entries taken from consensus and waiting to be applied, count. The rest stays in the log in memory; a batch of
+/// all pending proposals fits, so that the queue is empty again after one step in the usual case.
+pub const APPLY_QUEUE_ENTRIES_MAX: usize = PROPOSALS_PENDING_MAX;
+
+/// Bytes of committed entries waiting to be applied above which no more are taken from consensus. One take adds 4 MiB at
+/// most (or one entry).
+pub const APPLY_QUEUE_BYTES_MAX: usize = 16 << 20;
+
+/// Work of one apply step, in rows touched or entries looked at: some 10 ms, a tenth of a heartbeat interval. Then ticks,
+/// messages and completions get their turn.
+pub const APPLY_STEP_ROWS: usize = 5_000;
+
+/// Bytes of entries applied in one step.
+pub const APPLY_STEP_BYTES_MAX: usize = 8 << 20;
+
 /// Rows in one segment of the revision log, count: big enough that the segment table stays small (1 M rows: 245
 /// segments), small enough that a compacted stretch is given back soon.
 pub const REVISION_SEGMENT_ROWS: usize = 4096;
@@ -81,6 +99,13 @@ pub const WAL_RESERVE_SHARE: u64 = 8;
 /// Bytes that an entry may take in the log beside its payload: frame, checksum, padding, term and index (70), and the hard
 /// state that goes with its batch (50). Counted high: what is let in must fit.
 pub const WAL_ENTRY_OVERHEAD_BYTES: u64 = 128;
+
+/// Steps of consensus whose messages wait for the disk, count. Beyond it the messages of the newest join the one before,
+/// and what is more than `WAITING_MESSAGES_MAX` is dropped, which raft takes for a loss on the way.
+pub const UNPERSISTED_READYS_MAX: usize = 1024;
+
+/// Messages of one member that wait for its disk, count: an hour of heartbeat answers at ten a second would be 36,000.
+pub const WAITING_MESSAGES_MAX: usize = 4096;
 
 const _: () = assert!(WAL_RESERVE_BYTES * WAL_RESERVE_SHARE <= WAL_SEGMENT_BYTES);
 const _: () = assert!(WAL_SEGMENT_BYTES.is_multiple_of(WAL_BLOCK_BYTES as u64));

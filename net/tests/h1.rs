@@ -11,6 +11,9 @@ const SMALL: Limits = Limits {
     pipelined_requests_max: 4,
     pipelined_bytes_max: 2048,
     output_bytes_max: 4096,
+    head_ms_max: 10,
+    body_ms_max: 20,
+    idle_ms_max: 100,
 };
 
 /// Answers each request with 200 as soon as it can be had; writes down what happened.
@@ -416,4 +419,53 @@ fn random_bytes_stay_within_the_limits() {
             assert!(bytes <= bytes_max, "seed {seed}: {bytes} bytes held");
         }
     }
+}
+
+/// What a connection says, and whether it closes, when its owner's clock reaches some times.
+#[test]
+fn what_takes_too_long_is_cut() {
+    let body = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab";
+    let timeout = |reason: &str| format!("408 Request Timeout: the {reason} took too long\n");
+    for (said, limit_ms, expected) in [
+        ("", SMALL.idle_ms_max, String::new()),
+        ("G", SMALL.head_ms_max, timeout("header")),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: ", SMALL.head_ms_max, timeout("header")),
+        (body, SMALL.body_ms_max, timeout("body")),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1", SMALL.body_ms_max, timeout("body")),
+    ] {
+        let mut connection = Connection::new(SMALL);
+        connection.handle_bytes(said.as_bytes());
+        connection.on_time(1_000);
+        connection.on_time(1_000 + limit_ms - 1);
+        assert!(!connection.should_close() && !connection.has_output(), "{said:?}");
+        connection.on_time(1_000 + limit_ms);
+        let mut out = Vec::new();
+        connection.poll_transmit(&mut out, usize::MAX);
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.ends_with(&expected) && out.is_empty() == expected.is_empty(), "{said:?}: {out}");
+        assert!(connection.should_close(), "{said:?}");
+    }
+}
+
+/// Each request has its own time, and while it is our turn there is none.
+#[test]
+fn many_quick_requests_are_not_one_slow_one() {
+    let mut connection = Connection::new(SMALL);
+    let mut now_ms = 0;
+    for _ in 0..50 {
+        for part in ["GET / HT", "TP/1.1\r\nHost: a\r\n\r\n"] {
+            connection.handle_bytes(part.as_bytes());
+            connection.on_time(now_ms);
+            now_ms += SMALL.head_ms_max - 1;
+            connection.on_time(now_ms);
+        }
+        assert!(connection.poll_request().is_some());
+        now_ms += 10 * SMALL.idle_ms_max;
+        connection.on_time(now_ms);
+        connection.respond(&Response::new(200));
+        let mut out = Vec::new();
+        connection.poll_transmit(&mut out, usize::MAX);
+        assert!(out.starts_with(b"HTTP/1.1 200"));
+    }
+    assert!(!connection.should_close());
 }

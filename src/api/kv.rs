@@ -292,7 +292,7 @@ fn put_range_body(result: &RangeResult, out: &mut Vec<u8>) {
     put_int(4, result.count, out);
 }
 
-fn kv_len(kv: &Kv, projection: Projection) -> usize {
+pub(super) fn kv_len(kv: &Kv, projection: Projection) -> usize {
     match projection {
         Projection::Full => kv.encoded().len(),
         Projection::KeysOnly => kv.encoded_len_keys_only(false),
@@ -315,7 +315,7 @@ fn put_kvs(field: u32, kvs: &[Kv], projection: Projection, out: &mut Vec<u8>) {
     }
 }
 
-fn put_header(header: &ResponseHeader, out: &mut Vec<u8>) {
+pub(super) fn put_header(header: &ResponseHeader, out: &mut Vec<u8>) {
     put_message_head(HEADER, header.encoded_len(), out);
     header.encode_raw(out);
 }
@@ -326,7 +326,7 @@ fn message_len(field: u32, len: usize) -> usize {
     1 + encoded_len_varint(len as u64) + len
 }
 
-fn put_message_head(field: u32, len: usize, out: &mut Vec<u8>) {
+pub(super) fn put_message_head(field: u32, len: usize, out: &mut Vec<u8>) {
     out.push((field << 3 | 2) as u8);
     encode_varint(len as u64, out);
 }
@@ -336,7 +336,7 @@ fn int_len(field: u32, value: i64) -> usize {
     if value == 0 { 0 } else { 1 + encoded_len_varint(value as u64) }
 }
 
-fn put_int(field: u32, value: i64, out: &mut Vec<u8>) {
+pub(super) fn put_int(field: u32, value: i64, out: &mut Vec<u8>) {
     if value != 0 {
         out.push((field << 3) as u8);
         encode_varint(value as u64, out);

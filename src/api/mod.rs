@@ -6,6 +6,7 @@ pub mod health;
 pub mod kv;
 pub mod maintenance;
 pub mod method;
+pub mod range_body;
 pub mod wire;
 
 pub use method::Method;

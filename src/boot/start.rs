@@ -232,14 +232,14 @@ fn replica_config(config: &Config, member_id: u64, lanes: u64, now: engine::effe
 
 fn log_start(config: &Config, wal: &Path, opened: &Opened, new: bool) {
     tracing::info!(
-        etcd_version = env!("CARGO_PKG_VERSION"),
+        "etcd-version" = env!("CARGO_PKG_VERSION"),
         name = config.name,
-        data_dir = config.data_dir.display().to_string(),
-        wal_dir = wal.display().to_string(),
-        local_member_id = format!("{:x}", opened.member_id),
-        cluster_id = format!("{:x}", opened.cluster_id),
-        new_member = new,
-        log_entries = opened.entries,
+        "data-dir" = config.data_dir.display().to_string(),
+        "wal-dir" = wal.display().to_string(),
+        "local-member-id" = format!("{:x}", opened.member_id),
+        "cluster-id" = format!("{:x}", opened.cluster_id),
+        "new-member" = new,
+        "log-entries" = opened.entries,
         "starting an etcd server"
     );
 }
@@ -333,6 +333,18 @@ fn assign(plan: &Plan, driver: Driver, shards: Vec<Shard>, wakers: &[Waker]) -> 
     roles
 }
 
+/// A thread that panics takes the process with it, whatever the build's panic setting: the others would go on serving, or
+/// wait for it for ever.
+struct EndsWithPanic;
+
+impl Drop for EndsWithPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 fn run_thread(
     row: &ThreadPlan,
     kind: reactor::Kind,
@@ -342,6 +354,7 @@ fn run_thread(
     lifecycle: Arc<Lifecycle>,
     failing: &AtomicBool,
 ) {
+    let _guard = EndsWithPanic;
     if let Some(cpu) = row.cpu
         && let Err(error) = tuning::pin::pin_current_thread(cpu)
     {

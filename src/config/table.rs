@@ -153,7 +153,7 @@ flags! {
         "listen-client-urls" Urls, "http://localhost:2379", Works, "Where clients are served, gRPC and HTTP on the same port.";
         "listen-client-http-urls" Urls, "", DefaultOnly, "Where clients are served HTTP only; listen-client-urls then serves gRPC only.";
         "listen-peer-urls" Urls, "http://localhost:2380", Works, "Where other members connect.";
-        "listen-metrics-urls" Urls, "", Works, "Extra addresses for /metrics, /health, /livez and /readyz.";
+        "listen-metrics-urls" Urls, "", DefaultOnly, "Extra addresses for /metrics, /health, /livez and /readyz.";
         "heartbeat-interval" Uint, "100", Works, "Milliseconds between heartbeats of the leader; about the round trip time between members.";
         "election-timeout" Uint, "1000", Works, "Milliseconds without a heartbeat before an election; 5 to 10 heartbeats, at most 50000, same on every member.";
         "initial-election-tick-advance" Bool, "true", Works, "Skip most of the first election timeout at start.";

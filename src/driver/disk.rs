@@ -105,7 +105,7 @@ impl Disk {
                     probe.wal_fsync.observe_ns(took_ns);
                     if took_ns > SLOW_WRITE_NS {
                         let took = format!("{:?}", std::time::Duration::from_nanos(took_ns));
-                        tracing::warn!(took, expected_duration = "1s", "slow fdatasync");
+                        tracing::warn!(took, "expected-duration" = "1s", "slow fdatasync");
                     }
                 }
                 probe.wal_write_bytes.add(*result.as_ref().unwrap_or(&0) as i64);

@@ -146,6 +146,7 @@ impl Driver {
         probe.is_leader.set(i64::from(status.is_leader));
         probe.is_learner.set(i64::from(status.is_learner));
         probe.log_full.set(i64::from(status.log_full));
+        probe.disk_stalled.set(i64::from(status.disk_stalled));
         probe.proposals_committed.set(status.committed as i64);
         probe.proposals_applied.set(status.applied as i64);
         probe.proposals_pending.set(status.pending as i64);
@@ -178,13 +179,13 @@ impl Driver {
                 }
             }
             Event::Published => {
-                tracing::info!(local_member_id = member, "published local member to cluster through raft");
+                tracing::info!("local-member-id" = member, "published local member to cluster through raft");
             }
             Event::ClusterVersion { version, initial } => {
                 self.server.set_cluster_version(version);
                 let minor = version.strip_suffix(".0").unwrap_or(version);
                 let text = if *initial { "set initial cluster version" } else { "updated cluster version" };
-                tracing::info!(local_member_id = member, cluster_version = minor, "{text}");
+                tracing::info!("local-member-id" = member, "cluster-version" = minor, "{text}");
             }
             Event::LogSpaceShort { errno } => {
                 let error = std::io::Error::from_raw_os_error(*errno).to_string();
@@ -192,11 +193,30 @@ impl Driver {
             }
             Event::LogFull => tracing::error!("the disk is full: writes are refused until the WAL can grow"),
             Event::LogSpaceRestored => tracing::info!("the next WAL segment is allocated; writes are taken again"),
+            Event::DiskStalled => {
+                let text = "the WAL has waited for the disk for an election timeout; requests will time out";
+                tracing::error!(local_member_id = member, "{text}");
+            }
+            Event::DiskRecovered => {
+                tracing::info!(local_member_id = member, "the disk has taken the waiting WAL write")
+            }
+            Event::HandedOver { to } => {
+                tracing::warn!(
+                    local_member_id = member,
+                    transferee_id = format!("{to:x}"),
+                    "leadership transfer starting"
+                );
+            }
+            Event::SteppedDown => tracing::warn!(local_member_id = member, "stopped leading: nobody took over"),
             Event::MemberAdded { id } => {
-                tracing::info!(local_member_id = member, added_peer_id = format!("{id:x}"), "added member");
+                tracing::info!("local-member-id" = member, "added-peer-id" = format!("{id:x}"), "added member");
             }
             Event::MemberRemoved { id } => {
-                tracing::info!(local_member_id = member, removed_remote_peer_id = format!("{id:x}"), "removed member");
+                tracing::info!(
+                    "local-member-id" = member,
+                    "removed-remote-peer-id" = format!("{id:x}"),
+                    "removed member"
+                );
             }
         }
     }

@@ -27,6 +27,9 @@ use std::sync::Arc;
 /// little memory twice.
 const SEND_BYTES_MAX: usize = 256 << 10;
 
+/// Bytes of send buffer that a connection keeps between two turns; those it does not use are given back with the next tick.
+const SPARE_BYTES_MAX: usize = 64 << 10;
+
 const NS_PER_MS: u64 = 1_000_000;
 
 /// How often connections learn the time, in nanoseconds: the window of their flood budgets.
@@ -118,7 +121,7 @@ impl Shard {
     }
 
     pub fn accepted(&mut self, conn: ConnId) {
-        self.conns.insert(conn.0, Conn::new(conn));
+        self.conns.insert(conn.0, Conn::new(conn, mono_ns() / NS_PER_MS));
     }
 
     pub fn received(&mut self, id: ConnId, bytes: &[u8]) {
@@ -131,9 +134,19 @@ impl Shard {
         self.conns.insert(id.0, conn);
     }
 
-    /// The peer is gone: its calls have nobody to answer.
-    pub fn closed(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.remove(&id.0) {
+    /// The peer is gone: its calls have nobody to answer. Over HTTP/1.1 one that closed its side without an error may be
+    /// waiting for its answers (`nc`, shell scripts), and gets them.
+    pub fn closed(&mut self, id: ConnId, error: Option<i32>) {
+        if error.is_none()
+            && let Some(conn) = self.conns.get_mut(&id.0)
+            && matches!(conn.protocol, Protocol::Web(_))
+        {
+            conn.ended = true;
+            if !conn.dirty {
+                conn.dirty = true;
+                self.dirty.push(id);
+            }
+        } else if let Some(conn) = self.conns.remove(&id.0) {
             self.abandon_calls(&conn);
             self.gone.push(id);
         }
@@ -143,8 +156,10 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(&id.0) else { return };
         conn.sending = false;
         conn.broken |= result.is_err();
-        conn.spare = buf;
-        conn.spare.clear();
+        if buf.capacity() <= SPARE_BYTES_MAX {
+            conn.spare = buf;
+            conn.spare.clear();
+        }
         if !conn.dirty {
             conn.dirty = true;
             self.dirty.push(id);
@@ -171,6 +186,11 @@ impl Shard {
         self.conns.insert(conn.id.0, conn);
     }
 
+    /// Something is to be asked of the raft role, so that the next turn must not wait.
+    pub fn has_requests(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
     /// What this turn asks of the raft role.
     pub fn take_outbox(&mut self) -> &mut Vec<ToRaft> {
         &mut self.outbox
@@ -181,6 +201,7 @@ impl Shard {
         for id in self.gone.drain(..) {
             reactor.close(id);
         }
+        let mut resumed = Vec::new();
         for id in std::mem::take(&mut self.dirty) {
             let Some(conn) = self.conns.get_mut(&id.0) else { continue };
             conn.dirty = false;
@@ -201,12 +222,23 @@ impl Shard {
             if !buf.is_empty() && !conn.broken {
                 self.probe.grpc_sent_bytes.add(buf.len() as u64);
                 conn.sending = true;
+                conn.send_began_ms = self.now_ns / NS_PER_MS;
                 reactor.send(id, buf);
+                if conn.held_back {
+                    resumed.push(id);
+                }
             } else if conn.broken || conn.is_done() {
                 self.close(id, reactor);
             } else {
-                conn.spare = buf;
+                conn.spare = if buf.capacity() > SPARE_BYTES_MAX { Vec::new() } else { buf };
             }
+        }
+        for id in resumed {
+            let Some(mut conn) = self.conns.remove(&id.0) else { continue };
+            self.now_ns = mono_ns();
+            self.serve(&mut conn);
+            self.mark_dirty(&mut conn);
+            self.conns.insert(id.0, conn);
         }
     }
 
@@ -255,13 +287,14 @@ impl Shard {
         self.waiting.len() == 0 && self.dirty.is_empty() && self.conns.values().all(|c| !c.sending && !c.has_output())
     }
 
-    /// Lets connections know the time: flood budgets are refilled, silent clients probed. Answers when to be called again; None while there are none.
-    pub fn pass_time(&mut self, mono_ns: u64) -> Option<u64> {
-        if self.conns.is_empty() {
-            return None;
-        }
+    /// Lets connections know the time: flood budgets are refilled, silent clients probed, calls whose time is up are ended.
+    /// Answers when to be called again.
+    pub fn pass_time(&mut self, mono_ns: u64) -> u64 {
         if mono_ns >= self.next_tick_ns {
+            self.now_ns = mono_ns;
             self.next_tick_ns = mono_ns + TICK_NS;
+            // A shard that nobody asks anything must not keep an old state of the store in memory.
+            self.reader.pin();
             for conn in self.conns.values_mut() {
                 if conn.pass_time(mono_ns / NS_PER_MS) && !conn.dirty {
                     conn.dirty = true;
@@ -278,7 +311,7 @@ impl Shard {
             next_ns = next_ns.min(self.next_deadlines_ns);
         }
         // What time brought leaves by the next flush: the turn before it must not wait.
-        if self.dirty.is_empty() { Some(next_ns) } else { Some(mono_ns) }
+        if self.dirty.is_empty() { next_ns } else { mono_ns }
     }
 
     pub fn connections(&self) -> usize {

@@ -6,6 +6,7 @@ use super::{CALLS_WAITING_MAX, Shard};
 use crate::api::error::Error;
 use crate::api::kv::Response;
 use crate::api::method::{Found, Method, find};
+use crate::api::range_body::{FORMED_BYTES_MIN, RangeBody};
 use crate::api::{cluster, health, kv, maintenance, wire};
 use crate::exchange::{FromRaft, ToRaft};
 use crate::ops::metrics::Op;
@@ -24,6 +25,13 @@ use prost::Message;
 /// Most bytes of one answer: above it the call is refused before anything is encoded. Go's own limit for a message
 /// (math.MaxInt32).
 const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
+
+/// Bytes of answers waiting on one connection above which its further requests wait too: a client that asks and does not
+/// read must not collect the store in our memory. Far above what a reading client lets pile up.
+const ANSWERS_QUEUED_BYTES_MAX: usize = 64 << 20;
+
+/// Requests that wait so on one connection, count; further ones are answered "too many requests".
+const CALLS_HELD_BACK_MAX: usize = 4096;
 
 /// Fields of InternalRaftRequest, from the message table.
 mod field {
@@ -46,8 +54,16 @@ impl Shard {
     pub(super) fn serve_grpc(&mut self, conn: &mut Conn) {
         loop {
             let Protocol::Grpc(grpc) = &mut conn.protocol else { return };
+            let full = grpc.queued_bytes() >= ANSWERS_QUEUED_BYTES_MAX;
+            conn.held_back = full && grpc.events_waiting() > 0;
+            if full && grpc.events_waiting() <= CALLS_HELD_BACK_MAX {
+                return;
+            }
             match grpc.poll_event() {
                 None => return,
+                Some(Event::Unary { stream, .. } | Event::Http { stream, .. }) if full => {
+                    grpc.respond_error(stream, &too_many_requests().status());
+                }
                 Some(Event::Unary { stream, head, message }) => self.call(conn, stream, &head, message),
                 Some(Event::Http { stream, head, .. }) => self.serve_page_h2(conn, stream, &head),
                 Some(Event::Reset { tag, .. }) => self.waiting.abandon(tag),
@@ -114,7 +130,15 @@ impl Shard {
         }
         self.probe.ranges.add(1);
         let header = self.header(result.revision);
-        self.respond(conn, call, result.encoded_len(&header), |out| result.encode(&header, out));
+        let len = result.encoded_len(&header);
+        if len < FORMED_BYTES_MIN {
+            self.respond(conn, call, len, |out| result.encode(&header, out));
+            return Ok(());
+        }
+        let (len, body) = RangeBody::new(result, &header);
+        let Protocol::Grpc(grpc) = &mut conn.protocol else { return Ok(()) };
+        grpc.respond_unary_from(call.stream, len, Box::new(body));
+        self.answered(call);
         Ok(())
     }
 
@@ -308,6 +332,10 @@ impl Shard {
         }
         let Protocol::Grpc(grpc) = &mut conn.protocol else { return };
         grpc.respond_unary(call.stream, len, encode);
+        self.answered(call);
+    }
+
+    fn answered(&mut self, call: Call) {
         let probe = self.probe.method(call.method);
         probe.sent.add(1);
         probe.handled(Code::Ok.number());

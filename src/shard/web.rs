@@ -64,7 +64,11 @@ impl Shard {
     pub(super) fn serve_web(&mut self, conn: &mut Conn) {
         loop {
             let Protocol::Web(web) = &mut conn.protocol else { return };
-            let Some(request) = web.poll_request() else { return };
+            let Some(request) = web.poll_request() else {
+                // It pauses while much output waits.
+                conn.held_back = web.owes_answer();
+                return;
+            };
             let target = match request.query() {
                 Some(query) => format!("{}?{query}", request.path()),
                 None => request.path().to_owned(),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pause between two looks at a condition that is waited for.
-const POLL: Duration = Duration::from_millis(2);
+pub const POLL: Duration = Duration::from_millis(2);
 
 /// How a server is started, beyond its ports and directory.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,8 @@ pub struct Setup {
     pub deny_io_uring: bool,
     /// Another program than the `etcd` of this build, such as Go etcd.
     pub program: Option<PathBuf>,
+    /// Starts it with this soft limit of open files.
+    pub open_files_soft: Option<u32>,
     /// Mounts a small disk on `disk` in its directory, which no other process sees.
     pub small_disk: bool,
 }
@@ -116,6 +118,12 @@ impl Server {
         let client_url = format!("http://127.0.0.1:{client_port}");
         let peer_url = format!("http://127.0.0.1:{peer_port}");
         let mut command = setup.program.as_ref().map_or_else(etcd, Command::new);
+        if let Some(limit) = setup.open_files_soft {
+            let script = format!("ulimit -S -n {limit} && exec \"$0\" \"$@\"");
+            let program = command.get_program().to_owned();
+            command = Command::new("sh");
+            command.arg("-c").arg(script).arg(program);
+        }
         command.args([
             format!("--data-dir={}", dir.join("data").display()),
             format!("--listen-client-urls={client_url}"),
@@ -151,6 +159,13 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Memory the server holds now.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
     }
 
     pub fn log(&self) -> String {

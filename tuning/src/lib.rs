@@ -2,6 +2,7 @@
 
 pub mod metric;
 mod mounts;
+pub mod open_files;
 pub mod pin;
 pub mod plan;
 pub mod probe;

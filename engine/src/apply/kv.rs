@@ -2,6 +2,7 @@
 //! shards. Everything that can fail is found before the first mutation: a write that fails midway would set members apart.
 
 use super::mvcc::{self, Keys, Kv, LeaseChange, Projection, RangeResult, Store, Txn, View};
+use super::write::Write;
 use crate::pb::etcdserverpb::compare::TargetUnion;
 use crate::pb::etcdserverpb::request_op::Request;
 use crate::pb::etcdserverpb::{
@@ -73,9 +74,8 @@ pub fn apply_put(store: &mut Store, request: &PutRequest, context: &mut Context<
 }
 
 pub fn apply_delete_range(store: &mut Store, request: &DeleteRangeRequest, context: &mut Context<'_>) -> Answer {
-    let mut txn = store.txn(context.lease_changes);
-    let outcome = delete_range(&mut txn, request);
-    Answer { revision: txn.finish(), outcome }
+    let mut write = Write::delete_range(store, request.clone());
+    write.step(store, context.lease_changes, &mut usize::MAX.clone()).expect("no budget ends it")
 }
 
 /// A range that went through the log; ordinary ones are answered by a `mvcc::Reader`.
@@ -94,16 +94,17 @@ pub fn apply_compaction(store: &mut Store, request: &CompactionRequest) -> Resul
 }
 
 pub fn apply_txn(store: &mut Store, request: &TxnRequest, context: &mut Context<'_>) -> Result<Answer, Error> {
-    // The view is let go before the first mutation: index nodes it shares would have to be copied.
-    let path = {
-        let view = store.view();
-        let path = choose_branches(&view, request);
-        check_txn(&view, request, &mut path.iter().copied(), context.lease_exists)?;
-        path
-    };
-    let mut txn = store.txn(context.lease_changes);
-    let outcome = execute(&mut txn, request, &mut path.into_iter(), context.answer_wanted);
-    Ok(Answer { revision: txn.finish(), outcome: Outcome::Txn(outcome) })
+    let mut write = Write::txn(store, request.clone(), context)?;
+    Ok(write.step(store, context.lease_changes, &mut usize::MAX.clone()).expect("no budget ends it"))
+}
+
+/// Checks a transaction whole; the branches to take, depth first. The view it looks at is let go before the first mutation:
+/// index nodes it shares would have to be copied.
+pub(super) fn check(store: &Store, request: &TxnRequest, context: &Context<'_>) -> Result<Vec<bool>, Error> {
+    let view = store.view();
+    let path = choose_branches(&view, request);
+    check_txn(&view, request, &mut path.iter().copied(), context.lease_exists)?;
+    Ok(path)
 }
 
 /// A transaction of plain ranges only (`is_read_only`) on a published state.
@@ -132,7 +133,7 @@ pub fn is_serializable(request: &TxnRequest) -> bool {
     request.success.iter().chain(&request.failure).all(serializable)
 }
 
-fn branch(request: &TxnRequest, succeeded: bool) -> &[RequestOp] {
+pub(super) fn branch(request: &TxnRequest, succeeded: bool) -> &[RequestOp] {
     if succeeded { &request.success } else { &request.failure }
 }
 
@@ -252,37 +253,19 @@ fn put(txn: &mut Txn<'_>, request: &PutRequest) -> Outcome {
     Outcome::Put { prev: prev.filter(|_| request.prev_kv) }
 }
 
-fn delete_range(txn: &mut Txn<'_>, request: &DeleteRangeRequest) -> Outcome {
-    let deleted = txn.delete_range(Keys::new(&request.key, &request.range_end));
-    let count = deleted.len() as i64;
-    Outcome::DeleteRange { deleted: count, prev_kvs: if request.prev_kv { deleted } else { Vec::new() } }
-}
-
-fn execute(
-    txn: &mut Txn<'_>,
-    request: &TxnRequest,
-    path: &mut impl Iterator<Item = bool>,
-    answer_wanted: bool,
-) -> TxnOutcome {
-    let succeeded = path.next().expect("a decision for every transaction on the path");
-    let ops = branch(request, succeeded);
-    let mut responses = Vec::with_capacity(ops.len());
-    for op in ops {
-        let outcome = match &op.request {
-            Some(Request::Range(range)) => Outcome::Range(range_in_txn(txn, range, answer_wanted)),
-            Some(Request::Put(request)) => put(txn, request),
-            Some(Request::DeleteRange(request)) => delete_range(txn, request),
-            Some(Request::Txn(nested)) => {
-                let outcome = Outcome::Txn(execute(txn, nested, path, answer_wanted));
-                responses.push(Answer { revision: 0, outcome });
-                continue;
-            }
-            // Refused before it is proposed; etcd answers an empty operation with nothing.
-            None => continue,
-        };
-        responses.push(Answer { revision: txn.revision(), outcome });
-    }
-    TxnOutcome { succeeded, responses }
+/// One operation of a transaction that is neither a delete nor nested. A range counts its rows against the budget.
+pub(super) fn execute_op(txn: &mut Txn<'_>, op: &Request, answer_wanted: bool, budget_rows: &mut usize) -> Outcome {
+    let (outcome, rows) = match op {
+        Request::Range(range) => {
+            let result = range_in_txn(txn, range, answer_wanted);
+            let rows = result.kvs.len();
+            (Outcome::Range(result), rows)
+        }
+        Request::Put(request) => (put(txn, request), 1),
+        Request::DeleteRange(_) | Request::Txn(_) => unreachable!("these are walked through in steps"),
+    };
+    *budget_rows = budget_rows.saturating_sub(rows);
+    outcome
 }
 
 fn range_in_txn(txn: &Txn<'_>, request: &RangeRequest, answer_wanted: bool) -> RangeResult {

@@ -4,12 +4,14 @@
 pub mod cluster;
 pub mod kv;
 pub mod mvcc;
+mod write;
 
 use crate::pb::etcdserverpb::{InternalRaftRequest, internal_raft_request};
 use crate::pb::raftpb;
 use cluster::Cluster;
 use prost::Message as _;
 use std::fmt;
+use write::Write;
 
 /// The whole replicated state of a member.
 pub struct Machine {
@@ -17,6 +19,8 @@ pub struct Machine {
     pub cluster: Cluster,
     applied: u64,
     lease_changes: Vec<mvcc::LeaseChange>,
+    /// The entry after `applied`, begun: its request's id and what is left of it.
+    under_way: Option<(u64, Write)>,
 }
 
 /// What applying one entry did beyond changing the state.
@@ -38,6 +42,12 @@ pub struct Request {
     pub cluster_changed: bool,
 }
 
+impl Request {
+    fn new(id: u64) -> Self {
+        Self { id, result: Ok(None), cluster_version: None, cluster_changed: false }
+    }
+}
+
 /// An entry this build cannot apply. Skipping it would make this member differ from the others, so it is fatal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unapplicable {
@@ -57,7 +67,7 @@ impl fmt::Display for Unapplicable {
 
 impl Machine {
     pub fn new(cluster: Cluster) -> Self {
-        Self { store: mvcc::Store::new(), cluster, applied: 0, lease_changes: Vec::new() }
+        Self { store: mvcc::Store::new(), cluster, applied: 0, lease_changes: Vec::new(), under_way: None }
     }
 
     /// Index of the last entry applied.
@@ -65,21 +75,43 @@ impl Machine {
         self.applied
     }
 
-    /// Applies the next entry. `waited_for` tells whether somebody here waits for the answer to a request id; it decides
-    /// what is read for the answer, never what is changed.
+    /// An entry is applied in part: nothing may be published before `apply_step` has ended it.
+    pub fn is_mid_entry(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Applies the next entry in one go.
     pub fn apply(&mut self, entry: &raftpb::Entry, waited_for: &dyn Fn(u64) -> bool) -> Result<Applied, Unapplicable> {
+        let mut budget_rows = usize::MAX;
+        let applied = self.apply_step(entry, waited_for, &mut budget_rows)?;
+        Ok(applied.expect("no budget ends it"))
+    }
+
+    /// Applies the next entry until it is done or has touched `budget_rows` rows; None means: call again, with the same
+    /// entry. `waited_for` tells whether somebody here waits for the answer to a request id; it decides
+    /// what is read for the answer, never what is changed.
+    pub fn apply_step(
+        &mut self,
+        entry: &raftpb::Entry,
+        waited_for: &dyn Fn(u64) -> bool,
+        budget_rows: &mut usize,
+    ) -> Result<Option<Applied>, Unapplicable> {
         let refuse = |what: String| Unapplicable { index: entry.index, what };
         assert!(entry.index == self.applied + 1, "apply of entry {} after {}", entry.index, self.applied);
         let applied = match raftpb::EntryType::try_from(entry.r#type) {
             // A new leader's empty entry.
             Ok(raftpb::EntryType::Normal) if entry.data.is_empty() => Applied::default(),
             Ok(raftpb::EntryType::Normal) => {
-                let request = InternalRaftRequest::decode(entry.data.clone())
-                    .map_err(|e| refuse(format!("an unreadable request ({e})")))?;
-                Applied {
-                    request: Some(self.apply_request(request, waited_for).map_err(refuse)?),
-                    ..Applied::default()
-                }
+                let begun = match self.under_way.take() {
+                    Some((id, write)) => (Request::new(id), Some(write)),
+                    None => {
+                        let request = InternalRaftRequest::decode(entry.data.clone())
+                            .map_err(|e| refuse(format!("an unreadable request ({e})")))?;
+                        self.begin(request, waited_for).map_err(refuse)?
+                    }
+                };
+                let Some(request) = self.go_on(begun, budget_rows) else { return Ok(None) };
+                Applied { request: Some(request), ..Applied::default() }
             }
             Ok(raftpb::EntryType::ConfChange) => {
                 let change = raftpb::ConfChange::decode(entry.data.clone())
@@ -90,17 +122,33 @@ impl Machine {
             _ => return Err(refuse(format!("an entry of type {}", entry.r#type))),
         };
         self.applied = entry.index;
-        Ok(applied)
+        Ok(Some(applied))
     }
 
-    fn apply_request(
+    /// The steps of a write that was begun. None when the budget ends before it does.
+    fn go_on(&mut self, begun: (Request, Option<Write>), budget_rows: &mut usize) -> Option<Request> {
+        let (mut request, write) = begun;
+        if let Some(mut write) = write {
+            match write.step(&mut self.store, &mut self.lease_changes, budget_rows) {
+                Some(answer) => request.result = Ok(Some(answer)),
+                None => {
+                    self.under_way = Some((request.id, write));
+                    return None;
+                }
+            }
+        }
+        Some(request)
+    }
+
+    /// Takes up a request: it is done at once, or, if it may touch many rows, checked and ready for its steps.
+    fn begin(
         &mut self,
         request: InternalRaftRequest,
         waited_for: &dyn Fn(u64) -> bool,
-    ) -> Result<Request, String> {
+    ) -> Result<(Request, Option<Write>), String> {
         use internal_raft_request::Request as R;
         let id = request.header.as_ref().map_or(request.id, |h| h.id);
-        let mut done = Request { id, result: Ok(None), cluster_version: None, cluster_changed: false };
+        let (mut done, mut write) = (Request::new(id), None);
         // Leases come with a sibling of their own; until then none exists, and no key is ever attached to one.
         self.lease_changes.clear();
         let mut context = kv::Context {
@@ -111,8 +159,11 @@ impl Machine {
         let store = &mut self.store;
         match request.request.ok_or("a request of a kind unknown to it")? {
             R::Put(put) => done.result = kv::apply_put(store, &put, &mut context).map(Some),
-            R::DeleteRange(delete) => done.result = Ok(Some(kv::apply_delete_range(store, &delete, &mut context))),
-            R::Txn(txn) => done.result = kv::apply_txn(store, &txn, &mut context).map(Some),
+            R::DeleteRange(delete) => write = Some(Write::delete_range(store, delete)),
+            R::Txn(txn) => match Write::txn(store, txn, &mut context) {
+                Ok(begun) => write = Some(begun),
+                Err(error) => done.result = Err(error),
+            },
             R::Compaction(compaction) => done.result = kv::apply_compaction(store, &compaction).map(Some),
             R::ClusterVersionSet(set) => {
                 self.cluster.apply_version(&set);
@@ -126,7 +177,7 @@ impl Machine {
             R::Range(_) => {}
             other => return Err(kind_of(&other).to_owned()),
         }
-        Ok(done)
+        Ok((done, write))
     }
 }
 

@@ -4,6 +4,7 @@
 
 use raft::eraftpb;
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 pub(super) struct LogStore {
@@ -12,6 +13,8 @@ pub(super) struct LogStore {
     prev_term: u64,
     entries: VecDeque<eraftpb::Entry>,
     initial: RaftState,
+    /// Most entries that one call hands out while a Ready is made: all that the crate then reads are committed entries.
+    handout_max: Cell<usize>,
 }
 
 impl LogStore {
@@ -19,7 +22,11 @@ impl LogStore {
         for (i, entry) in entries.iter().enumerate() {
             assert_eq!(entry.index, prev_index + 1 + i as u64, "log entries must be consecutive");
         }
-        Self { prev_index, prev_term, entries: entries.into(), initial }
+        Self { prev_index, prev_term, entries: entries.into(), initial, handout_max: Cell::new(usize::MAX) }
+    }
+
+    pub(super) fn set_handout_max(&self, entries: usize) {
+        self.handout_max.set(entries);
     }
 
     fn last(&self) -> u64 {
@@ -67,6 +74,7 @@ impl Storage for LogStore {
         let max_bytes = max_size.into().unwrap_or(u64::MAX);
         let (from, to) = ((low - self.prev_index - 1) as usize, (high - self.prev_index - 1) as usize);
         let mut bytes = 0u64;
+        let to = to.min(from.saturating_add(self.handout_max.get()));
         let mut found = Vec::with_capacity(to - from);
         for entry in self.entries.range(from..to) {
             bytes += entry.data.len() as u64 + ENTRY_OVERHEAD_BYTES;

@@ -63,6 +63,18 @@ pub struct Ready {
     pub reads: Vec<(u64, u64)>,
 }
 
+impl Ready {
+    /// Nothing to do but to report it persisted.
+    pub fn is_idle(&self) -> bool {
+        self.hard_state.is_none()
+            && self.entries.is_empty()
+            && self.messages.is_empty()
+            && self.messages_after_persist.is_empty()
+            && self.committed.is_empty()
+            && self.reads.is_empty()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProposeError {
     /// No leader is known, or leadership is being handed over. Nothing was appended.
@@ -153,16 +165,37 @@ impl Node {
         self.raw.read_index(context.to_be_bytes().to_vec());
     }
 
+    /// Hands leadership to the voter that is furthest of those heard of lately; its id, or None when there is none. Until it
+    /// has taken over, or an election timeout is gone, this leader accepts no proposals.
+    pub fn hand_over(&mut self) -> Option<u64> {
+        let (id, voters) = (self.raw.raft.id, self.raw.raft.prs().conf().voters());
+        let alive = |peer: &(&u64, &raft::Progress)| *peer.0 != id && peer.1.recent_active && voters.contains(*peer.0);
+        let (&heir, _) = self.raw.raft.prs().iter().filter(alive).max_by_key(|(other, p)| (p.matched, **other))?;
+        self.raw.transfer_leader(heir);
+        Some(heir)
+    }
+
+    /// Stops leading without a successor: the others elect one when they miss the heartbeats.
+    pub fn step_down(&mut self) {
+        assert!(self.raw.raft.state == StateRole::Leader, "only a leader can step down");
+        let term = self.raw.raft.term;
+        self.raw.raft.become_follower(term, 0);
+        self.pin_timeout();
+    }
+
     pub fn report_unreachable(&mut self, member_id: u64) {
         self.raw.report_unreachable(member_id);
     }
 
-    /// The next piece of work, or None. Entries are readable by consensus when this returns.
-    pub fn take_ready(&mut self) -> Option<Ready> {
+    /// The next piece of work, or None. Entries are readable by consensus when this returns. At most `committed_max`
+    /// committed entries are in it; with 0 it may be empty although there is more to come.
+    pub fn take_ready(&mut self, committed_max: usize) -> Option<Ready> {
         if !self.raw.has_ready() {
             return None;
         }
+        self.raw.store().set_handout_max(committed_max);
         let mut taken = self.raw.ready();
+        self.raw.store().set_handout_max(usize::MAX);
         assert!(taken.snapshot().is_empty(), "a snapshot arrived although this build sends and accepts none");
         let mut ready = Ready { number: taken.number(), ..Ready::default() };
         ready.must_sync = taken.must_sync();

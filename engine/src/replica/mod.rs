@@ -5,10 +5,12 @@
 //! one consensus step and one log write. Answers leave only after the store has published their revision, and an entry is
 //! committed only when a quorum (this member included) has it durable.
 
+mod backlog;
 mod open;
 mod proposals;
 mod reads;
 mod space;
+mod stall;
 
 pub use open::{OpenError, Opened, Start, open};
 
@@ -20,11 +22,13 @@ use crate::limits;
 use crate::pb::{etcdserverpb, membershippb, raftpb};
 use crate::request_id::RequestIds;
 use crate::wal;
+use backlog::Backlog;
 use bytes::Bytes;
 use proposals::Proposals;
 use prost::Message as _;
 use reads::Reads;
 use space::{Change, Space, Verdict};
+use stall::{Duty, Stall};
 use std::collections::VecDeque;
 
 /// The version this member claims in the log (the cluster version is its major and minor with patch 0).
@@ -140,6 +144,8 @@ pub struct Status {
     pub pending: u64,
     /// Requests are refused: the disk has no space for the next segment of the log.
     pub log_full: bool,
+    /// The log waits for the disk longer than it may; requests time out.
+    pub disk_stalled: bool,
     /// Bumped whenever membership or the cluster version changed.
     pub cluster_generation: u64,
 }
@@ -173,6 +179,26 @@ pub enum Event {
     LogFull,
     /// There is a next segment again.
     LogSpaceRestored,
+    /// The log has waited for the disk for an election timeout. A leader of several gives up leading.
+    DiskStalled,
+    DiskRecovered,
+    /// Asked this member to take over.
+    HandedOver {
+        to: u64,
+    },
+    SteppedDown,
+}
+
+/// What is left of one step of apply.
+struct ApplyStep {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Default for ApplyStep {
+    fn default() -> Self {
+        Self { rows: limits::APPLY_STEP_ROWS, bytes: limits::APPLY_STEP_BYTES_MAX }
+    }
 }
 
 /// A Ready whose records are in the log but not yet durable.
@@ -190,6 +216,7 @@ pub struct Replica {
     proposals: Proposals,
     reads: Reads,
     space: Space,
+    stall: Stall,
     /// Bytes that entries given to consensus in this turn will take in the log.
     stepped_bytes: u64,
     ids: RequestIds,
@@ -200,7 +227,14 @@ pub struct Replica {
     last_sync: wal::Seq,
     /// Index of the newest conf change in the log: the read gate is closed until it is applied.
     conf_change_index: u64,
+    backlog: Backlog,
+    /// Index and term of the newest entry that is published: what others may know of.
+    applied: u64,
     applied_term: u64,
+    /// Applied and not yet published, because an entry after it is under way.
+    unshown: Option<(u64, u64)>,
+    /// Answers that leave when what they speak of is published.
+    answers: Vec<(u64, Result<kv::Answer, kv::Error>)>,
     publish: Step,
     set_version: Step,
     status: Status,
@@ -210,7 +244,6 @@ pub struct Replica {
     stopping: bool,
     /// The log is being closed: nothing more may go into it.
     closing: bool,
-    /// When to look again after a disk without room for the next log segment.
     /// Failed or stopped: nothing goes in or comes out any more.
     halted: bool,
 }
@@ -230,6 +263,9 @@ impl Replica {
             proposals: Proposals::new(config.request_timeout_ns),
             reads: Reads::new(config.request_timeout_ns),
             space: Space::default(),
+            // A disk that takes longer than an election timeout costs a leader its job: the others would have elected
+            // somebody by then if it had died.
+            stall: Stall::new(config.tick_ns * config.election_ticks as u64),
             stepped_bytes: 0,
             ids,
             now,
@@ -237,7 +273,11 @@ impl Replica {
             unpersisted: VecDeque::new(),
             last_sync: log.durable(),
             conf_change_index: 0,
+            backlog: Backlog::default(),
+            applied: machine.applied(),
             applied_term,
+            unshown: None,
+            answers: Vec::new(),
             publish: Step::Wanted,
             set_version: Step::Wanted,
             status: Status::default(),
@@ -278,10 +318,11 @@ impl Replica {
         &self.status
     }
 
-    /// When to call `handle(Input::Tick)` at the latest, on the `mono_ns` clock: now, while a compaction has rows to look
-    /// at, so that it goes on in small steps between the work of others.
+    /// When to call `handle(Input::Tick)` at the latest, on the `mono_ns` clock: now, while there are entries to apply or a
+    /// compaction has rows to look at, so that both go on in small steps between the work of others.
     pub fn deadline_ns(&self) -> u64 {
-        if self.machine.store.is_compacting() { self.now.mono_ns } else { self.next_tick_ns }
+        let busy = self.machine.store.is_compacting() || !self.backlog.is_empty();
+        if busy { self.now.mono_ns } else { self.next_tick_ns }
     }
 
     pub fn handle(&mut self, input: Input, now: Now) {
@@ -299,6 +340,7 @@ impl Replica {
                 self.answer(id, Err(Error::TooManyRequests));
             }
             Input::Propose { id, .. } if self.space.is_full() => self.answer(id, Err(Error::NoSpace)),
+            Input::Propose { id, .. } if self.is_behind() => self.answer(id, Err(Error::TooManyRequests)),
             Input::Propose { id, request } => {
                 if let Err(error) = self.proposals.admit(id, request, now.mono_ns) {
                     self.answer(id, Err(error));
@@ -349,6 +391,8 @@ impl Replica {
         // A thread that was held up ticks once, not once for every tick it missed: a burst of ticks would start an
         // election before the heartbeats waiting in the socket are read.
         self.next_tick_ns = self.now.mono_ns + self.config.tick_ns;
+        // Whatever kept the next segment from being made (a full disk, mostly) may be over.
+        self.log.retry_prepare();
         for id in self.proposals.expire(self.now.mono_ns) {
             for step in [&mut self.publish, &mut self.set_version] {
                 if *step == (Step::Proposed { id }) {
@@ -371,13 +415,24 @@ impl Replica {
             return;
         }
         self.watch_space();
+        self.watch_disk();
+        let mut step = ApplyStep::default();
         while !self.closing {
             self.propose_own();
             self.propose_waiting();
             self.release_persisted();
-            let Some(ready) = self.node.take_ready() else { break };
-            self.take(ready);
+            // A log that is being closed takes nothing more in, whatever peers still send.
+            if self.stopping {
+                break;
+            }
+            let idle = match self.node.take_ready(self.backlog.room()) {
+                Some(ready) => self.take(ready),
+                None => true,
+            };
             self.stepped_bytes = 0;
+            if idle && !self.apply(&mut step) {
+                break;
+            }
         }
         // Closed only when consensus has nothing more to say: a completed write makes commits, and they are records too.
         // On a full disk that moment would never come.
@@ -386,7 +441,7 @@ impl Replica {
             self.closing = true;
             self.log.close();
         }
-        if self.machine.store.is_compacting() {
+        if self.machine.store.is_compacting() && !self.machine.is_mid_entry() {
             self.machine.store.compact_step(limits::COMPACTION_STEP_ROWS);
             self.machine.store.publish();
         }
@@ -404,7 +459,9 @@ impl Replica {
         }
     }
 
-    fn take(&mut self, ready: consensus::Ready) {
+    /// Carries out what consensus wants; true when that was nothing.
+    fn take(&mut self, ready: consensus::Ready) -> bool {
+        let idle = ready.is_idle();
         for entry in &ready.entries {
             if entry.r#type == raftpb::EntryType::ConfChange as i32 {
                 self.conf_change_index = self.conf_change_index.max(entry.index);
@@ -417,15 +474,27 @@ impl Replica {
             }
         }
         self.effects.extend(ready.messages.into_iter().map(Effect::Send));
-        self.unpersisted.push_back(Unpersisted {
-            ready_number: ready.number,
-            durable_at: self.last_sync,
-            messages: ready.messages_after_persist,
-        });
+        self.wait_until_persisted(ready.number, ready.messages_after_persist);
         for (context, index) in ready.reads {
             self.reads.confirmed(context, index);
         }
-        self.apply(ready.committed);
+        if !ready.committed.is_empty() {
+            self.backlog.push(ready.committed);
+        }
+        idle
+    }
+
+    fn wait_until_persisted(&mut self, ready_number: u64, messages: Vec<raftpb::Message>) {
+        let durable_at = self.last_sync;
+        if self.unpersisted.len() >= limits::UNPERSISTED_READYS_MAX
+            && let Some(newest) = self.unpersisted.back_mut()
+        {
+            (newest.ready_number, newest.durable_at) = (ready_number, durable_at);
+            let room = limits::WAITING_MESSAGES_MAX.saturating_sub(newest.messages.len());
+            newest.messages.extend(messages.into_iter().take(room));
+            return;
+        }
+        self.unpersisted.push_back(Unpersisted { ready_number, durable_at, messages });
     }
 
     fn release_persisted(&mut self) {
@@ -441,52 +510,75 @@ impl Replica {
         }
     }
 
-    fn apply(&mut self, entries: Vec<raftpb::Entry>) {
-        let Some(last) = entries.last() else { return };
-        let last_index = last.index;
-        let mut answers = Vec::new();
-        for entry in &entries {
-            assert!(
-                entry.index == self.machine.applied() + 1,
-                "entry {} after {}",
-                entry.index,
-                self.machine.applied()
-            );
-            self.applied_term = entry.term;
-            match self.machine.apply(entry, &|id| self.proposals.is_pending(id)) {
-                Ok(Applied { conf_change, request }) => {
-                    if let Some(change) = conf_change {
-                        self.node.apply_conf_change(&change);
-                        self.status.cluster_generation += 1;
-                        let id = change.node_id;
-                        self.effects.push_back(Effect::Event(match change.r#type {
-                            t if t == raftpb::ConfChangeType::RemoveNode as i32 => Event::MemberRemoved { id },
-                            _ => Event::MemberAdded { id },
-                        }));
-                    }
-                    if let Some(request) = request {
-                        self.settle_own(&request);
-                        if self.proposals.complete(request.id)
-                            && let Some(result) = request.result.transpose()
-                        {
-                            answers.push((request.id, result));
-                        }
-                    }
+    /// Applies committed entries as far as the step goes, and shows them. True when that may have made more work for
+    /// consensus; false when there is nothing to apply or the rest is for the next step.
+    fn apply(&mut self, step: &mut ApplyStep) -> bool {
+        let mut applied = false;
+        while step.rows > 0 && step.bytes > 0 {
+            let Some(entry) = self.backlog.front() else { break };
+            let (index, term, bytes) = (entry.index, entry.term, entry.data.len());
+            assert!(index == self.machine.applied() + 1, "entry {index} after {}", self.machine.applied());
+            step.rows -= 1;
+            match self.machine.apply_step(entry, &|id| self.proposals.is_pending(id), &mut step.rows) {
+                Err(error) => {
+                    self.fail(error.to_string());
+                    return false;
                 }
-                Err(error) => return self.fail(error.to_string()),
+                Ok(None) => break,
+                Ok(Some(done)) => self.settle(done),
+            }
+            self.backlog.pop();
+            step.bytes = step.bytes.saturating_sub(bytes);
+            (self.unshown, applied) = (Some((index, term)), true);
+        }
+        self.show();
+        applied
+    }
+
+    /// Takes in what an entry did beside changing the state.
+    fn settle(&mut self, Applied { conf_change, request }: Applied) {
+        if let Some(change) = conf_change {
+            self.node.apply_conf_change(&change);
+            self.status.cluster_generation += 1;
+            let id = change.node_id;
+            self.effects.push_back(Effect::Event(match change.r#type {
+                t if t == raftpb::ConfChangeType::RemoveNode as i32 => Event::MemberRemoved { id },
+                _ => Event::MemberAdded { id },
+            }));
+        }
+        if let Some(request) = request {
+            self.settle_own(&request);
+            if self.proposals.complete(request.id)
+                && let Some(result) = request.result.transpose()
+            {
+                self.answers.push((request.id, result));
             }
         }
+    }
+
+    /// Makes what was applied visible, then lets its answers go. Not in the middle of an entry, of which nothing may be seen.
+    fn show(&mut self) {
+        if self.machine.is_mid_entry() {
+            return;
+        }
+        let Some((index, term)) = self.unshown.take() else { return };
         self.machine.store.publish();
-        self.node.applied(last_index);
+        (self.applied, self.applied_term) = (index, term);
+        self.node.applied(index);
         self.update_status();
-        for (id, result) in answers {
+        for (id, result) in std::mem::take(&mut self.answers) {
             self.answer(id, result.map_err(Error::Apply));
         }
         // In strides: dropping one entry per entry applied would touch the log's front every time.
-        let keep_from = last_index.saturating_sub(limits::LOG_CATCH_UP_ENTRIES);
+        let keep_from = index.saturating_sub(limits::LOG_CATCH_UP_ENTRIES);
         if keep_from >= self.node.first_held() + limits::LOG_COMPACT_STRIDE_ENTRIES {
             self.node.compact(keep_from);
         }
+    }
+
+    /// Apply is so far behind that new requests would only wait: etcd's rule.
+    fn is_behind(&self) -> bool {
+        self.node.committed().saturating_sub(self.machine.applied()) > limits::APPLY_BACKLOG_ENTRIES_MAX
     }
 
     /// Publishing this member and deciding the cluster version are proposals of the replica itself.
@@ -540,8 +632,10 @@ impl Replica {
     }
 
     /// With no leader, proposals wait (as in etcd) until there is one or their time is up.
+    ///
+    /// While the disk stands still nothing is proposed: what could not become durable here would only pile up.
     fn propose_waiting(&mut self) {
-        if self.node.leader() == 0 || self.stopping {
+        if self.node.leader() == 0 || self.stopping || self.stall.is_late() {
             return;
         }
         let mut batch = self.proposals.take_own();
@@ -597,11 +691,40 @@ impl Replica {
         }
     }
 
+    /// A leader whose disk stands still holds everybody up while its heartbeats look healthy: it must go, unless it is alone.
+    fn watch_disk(&mut self) {
+        let was_late = self.stall.is_late();
+        self.stall.watch(&self.log, self.now.mono_ns);
+        if was_late != self.stall.is_late() {
+            let event = if was_late { Event::DiskRecovered } else { Event::DiskStalled };
+            self.effects.push_back(Effect::Event(event));
+        }
+        if self.node.role() != Role::Leader || self.node.is_sole_voter() {
+            return;
+        }
+        match self.stall.duty() {
+            Duty::Nothing => {}
+            Duty::HandOver => {
+                if let Some(to) = self.node.hand_over() {
+                    self.stall.handed_over();
+                    self.effects.push_back(Effect::Event(Event::HandedOver { to }));
+                }
+            }
+            Duty::StepDown => {
+                self.node.step_down();
+                self.effects.push_back(Effect::Event(Event::SteppedDown));
+            }
+        }
+    }
+
     /// Takes a message, unless it brings entries that the log has no room for: those are lost on the way, as far as raft
     /// knows, and come again. What raft itself writes may use the reserve.
     fn step(&mut self, message: raftpb::Message) {
         if message.entries.is_empty() {
             return self.node.step(message);
+        }
+        if self.log.pending_bytes() > limits::LOG_PENDING_BYTES_MAX {
+            return;
         }
         let bytes: u64 = message.entries.iter().map(|entry| proposals::log_bytes(&entry.data)).sum();
         let room = self.room(bytes);
@@ -622,15 +745,16 @@ impl Replica {
         self.status.is_leader = leads;
         self.status.is_learner = !self.node.is_voter();
         self.status.committed = self.node.committed();
-        self.status.applied = self.machine.applied();
+        self.status.applied = self.applied;
         // The cluster version is decided in the next batch; waiting for it spares clients a server that knows none.
         self.status.ready = self.publish == Step::Done && self.machine.cluster.version().is_some();
         self.status.log_full = self.space.is_full();
+        self.status.disk_stalled = self.stall.is_late();
         self.status.pending = self.proposals.len() as u64;
         self.status.read_gate_open = leads
             && self.node.is_sole_voter()
             && self.applied_term == self.status.term
-            && self.machine.applied() >= self.conf_change_index;
+            && self.applied >= self.conf_change_index;
         if self.status == before {
             return;
         }
@@ -660,7 +784,7 @@ impl Replica {
                 self.ask_read_index();
                 self.dirty = true;
             }
-            self.reads.take_applied(self.machine.applied())
+            self.reads.take_applied(self.applied)
         };
         for id in ready {
             self.effects.push_back(Effect::ReadReady { id, result: Ok(()) });

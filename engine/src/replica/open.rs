@@ -91,11 +91,10 @@ pub fn open(
     match start {
         Start::New { cluster_id, members } => {
             let metadata = walpb::Metadata { node_id: config.member_id, cluster_id }.encode_to_vec().into();
-            let tail = wal::create(disk, dir, metadata, &config.wal, first_file)?;
             let (hard_state, entries) = bootstrap(members);
+            let tail = wal::create_with(disk, dir, metadata, (hard_state, &entries), &config.wal, first_file)?;
             let log_file = tail.file;
-            let mut log = wal::Writer::new(tail, &config.wal);
-            log.append(Some(hard_state), &entries);
+            let log = wal::Writer::new(tail, &config.wal);
             let (member_id, count) = (config.member_id, entries.len() as u64);
             let replica = assemble(config, Cluster::new(cluster_id), hard_state, entries, log, now)?;
             Ok(Opened { replica, member_id, cluster_id, log_file, torn_bytes: 0, entries: count })

@@ -8,7 +8,7 @@ use super::writer::{Config, Tail};
 use crate::disk::Disk;
 use crate::effect::FileId;
 use crate::limits::WAL_BLOCK_BYTES;
-use crate::pb::raftpb::HardState;
+use crate::pb::raftpb::{Entry, HardState};
 use crate::pb::walpb;
 use bytes::Bytes;
 use std::io;
@@ -30,11 +30,30 @@ pub fn create(
     config: &Config,
     first_file: FileId,
 ) -> Result<Tail, RecoverError> {
+    create_with(disk, dir, metadata, (HardState::default(), &[]), config, first_file)
+}
+
+/// `create` of a log that holds these records from the moment it exists: what a cluster begins with must not be lost to a
+/// crash between the two, or the member would come back as one of no cluster.
+pub fn create_with(
+    disk: &mut dyn Disk,
+    dir: &Path,
+    metadata: Bytes,
+    (hard_state, entries): (HardState, &[Entry]),
+    config: &Config,
+    first_file: FileId,
+) -> Result<Tail, RecoverError> {
     let building = with_suffix(dir, ".tmp");
     let name = SegmentName { seq: 0, first_index: 0 };
     let path = building.join(name.path());
     let (mut chain, mut header) = (Chain::new(0), Vec::new());
     write_first_header(&mut chain, &mut header, &metadata);
+    for entry in entries {
+        chain.write_entry(&mut header, entry);
+    }
+    if hard_state != HardState::default() {
+        chain.write_hard_state(&mut header, &hard_state);
+    }
     let end = header.len() as u64;
     let block = header[header.len() - header.len() % WAL_BLOCK_BYTES..].to_vec();
     // The first stretch is written as zeros at once: the background's zeros only begin behind it.
@@ -64,11 +83,11 @@ pub fn create(
         name,
         end,
         block,
-        used: false,
+        used: !entries.is_empty(),
         crc: chain.crc(),
         metadata,
-        hard_state: HardState::default(),
-        last_index: 0,
+        hard_state,
+        last_index: entries.last().map_or(0, |entry| entry.index),
         zeroed_to: written,
         sealed: Vec::new(),
         next_file: FileId(first_file.0 + 1),

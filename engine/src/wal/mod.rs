@@ -15,7 +15,7 @@ mod replay;
 pub mod segment;
 mod writer;
 
-pub use create::create;
+pub use create::{create, create_with};
 pub use error::{Fatal, RecoverError};
 pub use recover::{Options, Recovered, recover};
 pub use segment::SegmentName;

@@ -175,6 +175,11 @@ impl Writer {
         self.batch.flush()
     }
 
+    /// The newest append that asked to be durable.
+    pub fn appended(&self) -> Seq {
+        self.batch.last_seq()
+    }
+
     /// Every append up to and including this one is durable.
     pub fn durable(&self) -> Seq {
         self.durable

@@ -62,7 +62,7 @@ pub fn config(id: u64, seed: u64, segment_bytes: u64) -> Config {
         id_lanes: LANES,
         wal: wal::Config {
             segment_bytes,
-            batch_bytes_max: 8 << 10,
+            batch_bytes_max: (segment_bytes / 4).min(1 << 20) as usize,
             zero_piece_bytes: 4 << 10,
             zero_gap_bytes: 8 << 10,
         },

@@ -19,7 +19,7 @@ use super::status::{Code, Status, encode_message};
 use crate::h2::hpack::{Decoder, put_indexed, put_literal, put_literal_indexed_name};
 use crate::h2::keepalive::Rules;
 use crate::h2::limits::HPACK_TABLE_BYTES;
-use crate::h2::{self, Accepted, Chunk, ConnectionError, Frame, Reader, Reason, Received, Role, Slot, Tail};
+use crate::h2::{self, Accepted, Chunk, ConnectionError, Frame, Reader, Reason, Received, Role, Slot, Source, Tail};
 
 /// How a call is delivered to the owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,6 +136,9 @@ const STATUS_INDEX: u8 = 8;
 const STATUS_200_INDEX: u8 = 8;
 const CONTENT_TYPE_INDEX: u8 = 31;
 
+/// Events an idle connection keeps room for.
+const EVENTS_KEPT: usize = 4;
+
 #[derive(Debug)]
 pub struct Connection {
     reader: Reader,
@@ -190,6 +193,11 @@ impl Connection {
         self.calls.events.pop_front()
     }
 
+    /// Events not polled yet.
+    pub fn events_waiting(&self) -> usize {
+        self.calls.events.len()
+    }
+
     /// Answers a unary call: headers, one message of `encoded_len` bytes that `encode` appends, status OK.
     #[inline]
     pub fn respond_unary(&mut self, stream: StreamId, encoded_len: usize, encode: impl FnOnce(&mut Vec<u8>)) {
@@ -212,6 +220,23 @@ impl Connection {
         encode(&mut body);
         assert_eq!(body.len(), encoded_len, "the announced length is the written one");
         calls.send_body(slot, Bytes::from(body));
+        calls.h2.send_end(slot, Tail::Trailers(Bytes::from_static(OK_TRAILERS)));
+    }
+
+    /// The same for a large answer: `source` forms its `encoded_len` bytes piece by piece, as the client takes them.
+    pub fn respond_unary_from(&mut self, stream: StreamId, encoded_len: usize, mut source: Box<dyn Source>) {
+        let calls = &mut self.calls;
+        let Some(slot) = calls.unanswered(stream) else { return };
+        calls.h2.count_work();
+        calls.close_call(slot);
+        calls.send_head(slot);
+        if calls.h2.call(slot).gzip && gzip::is_worth_packing(encoded_len) {
+            let mut body = Vec::with_capacity(encoded_len);
+            source.fill(&mut body, encoded_len);
+            calls.send_body(slot, Bytes::from(body));
+        } else {
+            calls.h2.send_chunk(slot, Chunk::formed(prefix(encoded_len), encoded_len, source));
+        }
         calls.h2.send_end(slot, Tail::Trailers(Bytes::from_static(OK_TRAILERS)));
     }
 
@@ -307,6 +332,11 @@ impl Connection {
         self.calls.h2.queued_bytes()
     }
 
+    /// Bytes of memory held by answers that the peer's windows keep back.
+    pub fn held_bytes(&self) -> usize {
+        self.calls.h2.held_bytes()
+    }
+
     /// The peer does not read its answers: stop reading its requests until this is false.
     pub fn is_congested(&self) -> bool {
         self.calls.h2.is_congested()
@@ -338,6 +368,18 @@ impl Connection {
     /// and the like are forgiven by answers only.
     pub fn on_time(&mut self, now_ms: u64) {
         self.calls.h2.on_time(now_ms);
+        if let Err(error) = self.reader.on_time(now_ms) {
+            self.calls.h2.fail(error);
+        }
+    }
+
+    /// Gives back buffers that hold nothing now; worth a call from time to time on connections that may be idle.
+    pub fn trim(&mut self) {
+        self.calls.h2.trim();
+        self.reader.trim();
+        if self.calls.events.is_empty() {
+            self.calls.events.shrink_to(EVENTS_KEPT);
+        }
     }
 
     /// Calls open on this connection.

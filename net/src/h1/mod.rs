@@ -1,8 +1,8 @@
 //! HTTP/1.1 (RFC 9110, 9112) as pure state machines: `server::Connection` for one accepted connection, `client` for one
 //! outgoing one. `head` reads start lines and header fields, `body` reads bodies piece by piece; both sides share them.
 //! Parsing is strict on purpose: whatever two readers could understand differently is refused, because a proxy in front
-//! that reads it the other way lets one client speak in the name of another. No clock and no socket here; timeouts are
-//! the caller's. Nothing here may panic, loop or grow on what a client or server sends.
+//! that reads it the other way lets one client speak in the name of another. No clock and no socket here; the owner
+//! of the server's side passes the time. Nothing here may panic, loop or grow on what a client or server sends.
 
 mod body;
 pub mod client;
@@ -30,6 +30,14 @@ pub const PIPELINED_BYTES_MAX: usize = BODY_BYTES_MAX as usize;
 /// sends and never reads stops being served.
 pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
+/// Milliseconds a request's head may take from its first byte: a client that sends one byte now and then holds a
+/// connection for nothing (slowloris). Go's servers with a limit use this order.
+pub const HEAD_MS_MAX: u64 = 10_000;
+/// Milliseconds a request's body may take: 4 MiB over the slowest link anybody serves a store over.
+pub const BODY_MS_MAX: u64 = 60_000;
+/// Milliseconds a connection may wait between two requests: above the scrape intervals of monitoring.
+pub const IDLE_MS_MAX: u64 = 300_000;
+
 /// What one peer may make us hold. The defaults are the constants above.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -40,6 +48,9 @@ pub struct Limits {
     pub pipelined_requests_max: usize,
     pub pipelined_bytes_max: usize,
     pub output_bytes_max: usize,
+    pub head_ms_max: u64,
+    pub body_ms_max: u64,
+    pub idle_ms_max: u64,
 }
 
 impl Default for Limits {
@@ -52,6 +63,9 @@ impl Default for Limits {
             pipelined_requests_max: PIPELINED_REQUESTS_MAX,
             pipelined_bytes_max: PIPELINED_BYTES_MAX,
             output_bytes_max: OUTPUT_BYTES_MAX,
+            head_ms_max: HEAD_MS_MAX,
+            body_ms_max: BODY_MS_MAX,
+            idle_ms_max: IDLE_MS_MAX,
         }
     }
 }

@@ -5,6 +5,7 @@
 use super::body::{Announced, BodyDecoder, Piece, announced};
 use super::head::{HeadParser, Headers, Reject, StartLine, is_field_byte, is_token, parse_version, reject};
 use super::{Limits, reason_phrase};
+use crate::stage::StageClock;
 use bytes::{Bytes, BytesMut};
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -168,6 +169,19 @@ struct InService {
     bytes: usize,
 }
 
+/// What the client is to do next, for the clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Begin a request, some time.
+    Idle,
+    /// Finish a head.
+    Head,
+    /// Finish a body.
+    Body,
+    /// Nothing: it is our turn.
+    Busy,
+}
+
 /// One connection. Feed `handle_bytes`; then alternate `poll_request` and `respond` until `poll_request` answers
 /// `None`; then send what `poll_transmit` gives, call `poll_request` again after it (it pauses while much output
 /// waits), and close once `should_close`. Closing while the client still sends can make its kernel throw our last
@@ -187,6 +201,9 @@ pub struct Connection {
     closing: bool,
     output: VecDeque<Bytes>,
     output_bytes: usize,
+    /// Heads read so far: tells one slow request from many quick ones.
+    requests_begun: u64,
+    stage: StageClock<(Stage, u64)>,
 }
 
 impl Connection {
@@ -204,7 +221,38 @@ impl Connection {
             closing: false,
             output: VecDeque::new(),
             output_bytes: 0,
+            requests_begun: 0,
+            stage: StageClock::default(),
         }
+    }
+
+    /// Lets time pass: a request that takes too long is refused, and a connection without one is closed.
+    pub fn on_time(&mut self, now_ms: u64) {
+        let stage = self.stage_now();
+        let lasted_ms = self.stage.lasted_ms((stage, self.requests_begun), now_ms);
+        match stage {
+            Stage::Busy => {}
+            Stage::Idle if lasted_ms >= self.limits.idle_ms_max => self.close(),
+            Stage::Head if lasted_ms >= self.limits.head_ms_max => self.give_up("the header took too long"),
+            Stage::Body if lasted_ms >= self.limits.body_ms_max => self.give_up("the body took too long"),
+            Stage::Idle | Stage::Head | Stage::Body => {}
+        }
+    }
+
+    fn stage_now(&self) -> Stage {
+        match &self.state {
+            State::Head(parser) if self.input.is_empty() && parser.start_line().is_none() => {
+                if self.unanswered_requests() == 0 && !self.has_output() { Stage::Idle } else { Stage::Busy }
+            }
+            State::Head(_) => Stage::Head,
+            State::Body { .. } => Stage::Body,
+            State::Stopped => Stage::Busy,
+        }
+    }
+
+    fn give_up(&mut self, reason: &'static str) {
+        self.refuse(reject(408, reason));
+        self.flush_owed();
     }
 
     /// Takes bytes off the wire, however they were cut.
@@ -284,6 +332,11 @@ impl Connection {
         is_between && self.unanswered_requests() == 0 && !self.has_output()
     }
 
+    /// Requests have come whose answers are not written yet.
+    pub fn owes_answer(&self) -> bool {
+        self.unanswered_requests() > 0
+    }
+
     /// Bytes held for this client: unread input, requests not answered, answers not sent.
     pub fn buffered_bytes(&self) -> usize {
         let body = if let State::Body { request, body, .. } = &self.state { request.bytes() + body.len() } else { 0 };
@@ -331,6 +384,7 @@ impl Connection {
 
     /// A head is complete: is it acceptable, and what body follows?
     fn begin(&mut self, line: RequestLine, headers: Headers) -> Result<(), Reject> {
+        self.requests_begun += 1;
         let is_head = line.is_head;
         let request = Request { keep_alive: keeps_alive(&line, &headers), line, headers, body: Bytes::new() };
         let decoder = self.check(&request);

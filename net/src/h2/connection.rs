@@ -10,12 +10,13 @@ use super::flow::RecvWindow;
 use super::frame::{self, MAX_STREAM_ID, PREFACE, setting};
 use super::keepalive::{Due, Keepalive, PROBE, Rules};
 use super::limits::{
-    CONNECTION_WINDOW_BYTES, HPACK_TABLE_BYTES, MAX_FRAME_BYTES, MAX_HEADER_LIST_BYTES, MAX_WINDOW_BYTES,
-    STREAM_WINDOW_BYTES, STREAMS_BEFORE_SETTINGS,
+    CONNECTION_WINDOW_BYTES, HPACK_TABLE_BYTES, MAX_FRAME_BYTES, MAX_HEADER_LIST_BYTES, MAX_HELD_ANSWER_BYTES,
+    MAX_WINDOW_BYTES, SETTINGS_MS_MAX, STREAM_WINDOW_BYTES, STREAMS_BEFORE_SETTINGS,
 };
 use super::reader::Frame;
 use super::send::{Outbox, SendLine};
 use super::streams::{Slot, Streams};
+use crate::stage::StageClock;
 
 /// The protocol's window before any SETTINGS, bytes.
 const DEFAULT_WINDOW_BYTES: i64 = 65_535;
@@ -86,6 +87,7 @@ pub struct Connection<S> {
     /// Streams with pending bytes and an open window, in turn.
     pub(super) sendable: SendLine,
     pub(super) pending_bytes: usize,
+    pub(super) held_bytes: usize,
     pub(super) send_window: i64,
     pub(super) budgets: Budgets,
     pub(super) owes_table_update: bool,
@@ -104,6 +106,7 @@ pub struct Connection<S> {
     /// The peer stopped answering: not even what is queued can reach it.
     gone: bool,
     capacity_epoch: u64,
+    begin: StageClock<bool>,
 }
 
 impl<S: Default> Connection<S> {
@@ -129,6 +132,7 @@ impl<S: Default> Connection<S> {
             outbox,
             sendable: SendLine::new(),
             pending_bytes: 0,
+            held_bytes: 0,
             send_window: DEFAULT_WINDOW_BYTES,
             budgets: Budgets::default(),
             owes_table_update: false,
@@ -146,6 +150,7 @@ impl<S: Default> Connection<S> {
             failure: None,
             gone: false,
             capacity_epoch: 0,
+            begin: StageClock::default(),
         }
     }
 
@@ -384,7 +389,7 @@ impl<S: Default> Connection<S> {
         if matches!(self.drain, Drain::Final { .. }) {
             return Ok(Accepted::Refused);
         }
-        if self.streams.len() >= self.max_concurrent_streams as usize {
+        if self.streams.len() >= self.max_concurrent_streams as usize || self.held_bytes > MAX_HELD_ANSWER_BYTES {
             self.refuse(id, Reason::REFUSED_STREAM)?;
             return Ok(Accepted::Refused);
         }
@@ -474,6 +479,9 @@ impl<S: Default> Connection<S> {
     /// Lets time refill the flood budgets, and probes a peer that has been silent for long.
     pub fn on_time(&mut self, now_ms: u64) {
         self.budgets.on_time(now_ms);
+        if !self.settings_seen && self.begin.lasted_ms(false, now_ms) >= SETTINGS_MS_MAX {
+            self.fail(ConnectionError::protocol("SETTINGS took too long"));
+        }
         match self.keepalive.on_time(now_ms) {
             Due::Nothing => {}
             Due::Probe => frame::put_ping(&mut self.outbox.buf, PROBE, false),
@@ -481,6 +489,13 @@ impl<S: Default> Connection<S> {
                 self.gone = true;
                 self.fail(ConnectionError::new(Reason::NO_ERROR, "keepalive ping not acked within timeout"));
             }
+        }
+    }
+
+    /// Gives back the outgoing buffer while nothing is in it.
+    pub fn trim(&mut self) {
+        if self.outbox.len() == 0 {
+            self.outbox.buf = Vec::new();
         }
     }
 

@@ -37,11 +37,22 @@ pub const MAX_EMPTY_DATA: u32 = 1_000;
 /// Milliseconds of one flood window, for owners that pass the time; without it only answered calls refill the budgets.
 pub const FLOOD_WINDOW_MS: u64 = 1_000;
 
+/// Milliseconds from the first bytes of a connection to its SETTINGS. Every client sends them with its preface.
+pub const SETTINGS_MS_MAX: u64 = 10_000;
+
+/// Milliseconds a frame or header block may take from its first byte to its last: 16 KiB on a link of half a KiB a second.
+/// What a peer that vanished mid-frame made us hold is given back then.
+pub const FRAME_MS_MAX: u64 = 30_000;
+
 /// Bytes of control frames (acks, resets) waiting to leave. A peer that makes us write them and does not read is cut off.
 pub const MAX_QUEUED_CONTROL_BYTES: usize = 64 << 10;
 
 /// Bytes of a body copied straight into the outgoing buffer; larger ones wait as reference-counted chunks until polled.
 pub const INLINE_BODY_BYTES: usize = MAX_FRAME_BYTES;
+
+/// Bytes of memory that answers of one connection may hold while its windows keep them back; above it new streams are
+/// refused, to be tried again. Large answers are formed as they leave and hold a fraction of their size.
+pub const MAX_HELD_ANSWER_BYTES: usize = 64 << 20;
 
 /// Bytes of connection window kept for streams already waiting in line when a small answer wants to overtake them.
 pub const FAIR_RESERVE_BYTES: i64 = 64 << 10;

@@ -18,5 +18,5 @@ pub mod streams;
 pub use connection::{Accepted, Connection, Received, Role};
 pub use error::{ConnectionError, Reason};
 pub use reader::{Frame, Reader};
-pub use send::{Chunk, Tail};
+pub use send::{Chunk, Source, Tail};
 pub use streams::Slot;

@@ -3,7 +3,10 @@
 
 use super::error::{ConnectionError, Reason};
 use super::frame::{HEADER_BYTES, Header, PREFACE, flag, kind};
-use super::limits::{MAX_CONTINUATIONS_PER_BLOCK, MAX_FRAME_BYTES, MAX_HEADER_BLOCK_BYTES, MAX_IDLE_BUFFER_BYTES};
+use super::limits::{
+    FRAME_MS_MAX, MAX_CONTINUATIONS_PER_BLOCK, MAX_FRAME_BYTES, MAX_HEADER_BLOCK_BYTES, MAX_IDLE_BUFFER_BYTES,
+};
+use crate::stage::StageClock;
 
 /// A frame whose shape was checked; its meaning was not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +72,9 @@ pub struct Reader {
     /// Fragments of the open header block.
     block: Vec<u8>,
     open: Option<OpenBlock>,
+    /// Frames and blocks that came in more than one piece so far.
+    pieces_begun: u64,
+    stage: StageClock<u64>,
 }
 
 /// Where a frame's payload is.
@@ -82,7 +88,14 @@ enum Found<'a> {
 impl Reader {
     /// Reads what a client sends: the preface comes first.
     pub fn server() -> Self {
-        Reader { preface_left: PREFACE, cut: Vec::new(), block: Vec::new(), open: None }
+        Reader {
+            preface_left: PREFACE,
+            cut: Vec::new(),
+            block: Vec::new(),
+            open: None,
+            pieces_begun: 0,
+            stage: StageClock::default(),
+        }
     }
 
     /// Reads what a server sends.
@@ -153,6 +166,7 @@ impl Reader {
     fn keep(&mut self, input: &mut &[u8], want: usize) -> bool {
         assert!(want <= HEADER_BYTES + MAX_FRAME_BYTES);
         let len = want.saturating_sub(self.cut.len()).min(input.len());
+        self.pieces_begun += u64::from(self.cut.is_empty() && self.open.is_none());
         self.cut.extend_from_slice(&input[..len]);
         *input = &input[len..];
         self.cut.len() >= want
@@ -205,6 +219,27 @@ impl Reader {
         let (stream, end_stream) = (state.stream, state.end_stream);
         *open = None;
         Ok(Frame::Headers { stream, block, end_stream })
+    }
+
+    /// Gives back buffers that hold nothing unfinished.
+    pub fn trim(&mut self) {
+        if self.cut.is_empty() {
+            self.cut = Vec::new();
+        }
+        if self.open.is_none() {
+            self.block = Vec::new();
+        }
+    }
+
+    /// Lets time pass; an error when the peer does not finish what it began.
+    pub fn on_time(&mut self, now_ms: u64) -> Result<(), ConnectionError> {
+        // A complete frame stays until the next bytes come: it is not unfinished.
+        let whole = self.cut.len() >= HEADER_BYTES && self.cut.len() == HEADER_BYTES + parse(&self.cut)?.len;
+        let unfinished = self.open.is_some() || !(self.cut.is_empty() || whole);
+        if unfinished && self.stage.lasted_ms(self.pieces_begun, now_ms) >= FRAME_MS_MAX {
+            return Err(ConnectionError::protocol("a frame took too long"));
+        }
+        Ok(())
     }
 
     /// Bytes this reader holds; for tests of boundedness.

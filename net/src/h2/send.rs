@@ -20,7 +20,23 @@ use super::streams::Slot;
 pub struct Chunk {
     lead: [u8; LEAD_BYTES],
     lead_sent: u8,
-    body: Bytes,
+    body: Body,
+    /// Bytes of memory the chunk keeps until it is gone.
+    held_bytes: usize,
+}
+
+#[derive(Debug)]
+enum Body {
+    Ready(Bytes),
+    Formed { left: usize, source: Box<dyn Source> },
+}
+
+/// A body that is formed while it leaves, so that a large one never is in memory as a whole.
+pub trait Source: std::fmt::Debug + Send {
+    /// Appends the next `len` bytes to `out`; never asked for more than there are.
+    fn fill(&mut self, out: &mut Vec<u8>, len: usize);
+    /// Bytes of memory it holds for as long as it lives.
+    fn held_bytes(&self) -> usize;
 }
 
 /// Bytes of a chunk's prefix.
@@ -28,16 +44,29 @@ pub const LEAD_BYTES: usize = 5;
 
 impl Chunk {
     pub fn prefixed(lead: [u8; LEAD_BYTES], body: Bytes) -> Self {
-        Chunk { lead, lead_sent: 0, body }
+        Chunk { lead, lead_sent: 0, held_bytes: body.len(), body: Body::Ready(body) }
     }
 
     pub fn plain(body: Bytes) -> Self {
-        Chunk { lead: [0; LEAD_BYTES], lead_sent: LEAD_BYTES as u8, body }
+        Chunk { lead: [0; LEAD_BYTES], lead_sent: LEAD_BYTES as u8, held_bytes: body.len(), body: Body::Ready(body) }
+    }
+
+    /// `len` bytes that `source` forms when they are wanted.
+    pub fn formed(lead: [u8; LEAD_BYTES], len: usize, source: Box<dyn Source>) -> Self {
+        Chunk { lead, lead_sent: 0, held_bytes: source.held_bytes(), body: Body::Formed { left: len, source } }
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// Bytes not sent yet.
     pub fn left(&self) -> usize {
-        LEAD_BYTES - self.lead_sent as usize + self.body.len()
+        let body = match &self.body {
+            Body::Ready(body) => body.len(),
+            Body::Formed { left, .. } => *left,
+        };
+        LEAD_BYTES - self.lead_sent as usize + body
     }
 
     /// Moves up to `want` bytes out of the chunk; returns how many.
@@ -46,10 +75,24 @@ impl Chunk {
         let lead_len = lead.len().min(want);
         out.extend_from_slice(&lead[..lead_len]);
         self.lead_sent += lead_len as u8;
-        let body_len = (want - lead_len).min(self.body.len());
-        out.extend_from_slice(&self.body[..body_len]);
-        bytes::Buf::advance(&mut self.body, body_len);
-        lead_len + body_len
+        let want = want - lead_len;
+        lead_len
+            + match &mut self.body {
+                Body::Ready(body) => {
+                    let len = want.min(body.len());
+                    out.extend_from_slice(&body[..len]);
+                    bytes::Buf::advance(body, len);
+                    len
+                }
+                Body::Formed { left, source } => {
+                    let len = want.min(*left);
+                    let before = out.len();
+                    source.fill(out, len);
+                    assert_eq!(out.len() - before, len, "a source forms what it is asked for");
+                    *left -= len;
+                    len
+                }
+            }
     }
 }
 
@@ -113,6 +156,11 @@ impl<S: Default> Connection<S> {
         self.outbox.len() > 0 || (self.send_window > 0 && !self.sendable.is_empty())
     }
 
+    /// Bytes of memory that answers hold while windows keep them back.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Bytes waiting to leave: formed frames and bodies held back by windows.
     pub fn queued_bytes(&self) -> usize {
         self.outbox.len() + self.pending_bytes
@@ -145,6 +193,7 @@ impl<S: Default> Connection<S> {
             let chunk = stream.pending.front_mut().expect("pending_bytes counts the chunks");
             left -= chunk.take_into(out, left);
             if chunk.left() == 0 {
+                self.held_bytes -= chunk.held_bytes();
                 stream.pending.pop_front();
             }
         }
@@ -252,6 +301,7 @@ impl<S: Default> Connection<S> {
             chunk.take_into(&mut self.outbox.buf, len);
             return;
         }
+        self.held_bytes += chunk.held_bytes();
         let stream = &mut self.streams[slot];
         stream.pending.push_back(chunk);
         stream.pending_bytes += len;
@@ -321,6 +371,7 @@ impl<S: Default> Connection<S> {
     pub fn remove(&mut self, slot: Slot) -> S {
         let stream = &self.streams[slot];
         self.pending_bytes -= stream.pending_bytes;
+        self.held_bytes -= stream.pending.iter().map(Chunk::held_bytes).sum::<usize>();
         if stream.queued {
             let id = stream.id;
             self.sendable.retain(|waiting| *waiting != id);

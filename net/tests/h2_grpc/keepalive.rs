@@ -2,8 +2,9 @@
 
 use net::grpc::server::{self, Connection, Event};
 use net::h2::Reason;
-use net::h2::frame::{flag, kind};
+use net::h2::frame::{PREFACE, flag, kind};
 use net::h2::keepalive::{IDLE_PING_MIN_MS, MAX_PING_STRIKES, Rules};
+use net::h2::limits::{FRAME_MS_MAX, SETTINGS_MS_MAX};
 
 use super::pair::config;
 use super::wire::{data, end, frames, headers, hello, ok, raw};
@@ -93,6 +94,38 @@ fn pings_between_answers_are_no_strikes() {
         server.handle_bytes(&ping());
         assert_eq!(server.failure(), None);
     }
+}
+
+/// A peer that stops in the middle of something is waited for, but not for ever.
+#[test]
+fn what_is_begun_has_to_be_finished() {
+    let whole = super::wire::block("/a", &[]);
+    for (what, said, limit_ms) in [
+        ("no SETTINGS", PREFACE.to_vec(), SETTINGS_MS_MAX),
+        ("half a preface", PREFACE[..10].to_vec(), SETTINGS_MS_MAX),
+        ("half a frame header", [hello(), vec![0; 3]].concat(), FRAME_MS_MAX),
+        ("half a frame", [hello(), ok(1)[..20].to_vec()].concat(), FRAME_MS_MAX),
+        ("half a header block", [hello(), headers(1, &whole, 0)].concat(), FRAME_MS_MAX),
+    ] {
+        let mut server = Connection::new(config());
+        server.on_time(1_000);
+        server.handle_bytes(&said);
+        server.on_time(1_000);
+        server.on_time(999 + limit_ms);
+        assert_eq!(server.failure(), None, "{what}");
+        server.on_time(1_000 + limit_ms);
+        assert_eq!(server.failure().map(|f| f.reason), Some(Reason::PROTOCOL_ERROR), "{what}");
+    }
+    // Whole frames at any pace, also when each is cut, are fine.
+    let mut server = Connection::new(config());
+    server.handle_bytes(&hello());
+    for n in 0..100 {
+        let frame = raw(kind::PRIORITY, 0, 1, &[0; 5]);
+        server.handle_bytes(&frame[..7]);
+        server.on_time(1 + n * (FRAME_MS_MAX - 1));
+        server.handle_bytes(&frame[7..]);
+    }
+    assert_eq!(server.failure(), None);
 }
 
 #[test]

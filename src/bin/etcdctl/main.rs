@@ -14,6 +14,8 @@ mod options;
 mod print;
 mod put;
 mod range;
+#[cfg(test)]
+mod spec_test;
 mod txn;
 mod version;
 
@@ -32,7 +34,7 @@ const AUTHENTICATION: &str = "Authentication commands";
 const UTILITY: &str = "Utility commands";
 
 /// In the order in which suggestions are made.
-static ROOT: Command = Command {
+pub static ROOT: Command = Command {
     name: "etcdctl",
     short: "A command line client for etcd, API 3.",
     shared_flags: &globals::FLAGS,

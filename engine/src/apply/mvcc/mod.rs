@@ -18,7 +18,7 @@ pub use range::{Projection, RangeResult, has_revision_filters, is_default_order}
 pub use reader::{Reader, View};
 pub use row::{Fields, Kv, RowKey};
 pub use state::Keys;
-pub use store::{Census, Counts, Store, Txn};
+pub use store::{Census, Counts, Paused, Store, Txn};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {

@@ -122,6 +122,12 @@ impl Store {
         Txn { store: self, lease_changes, main, sub: 0, ops: 0 }
     }
 
+    /// Goes on with the transaction that was paused last. Nothing may have been published since.
+    pub fn resume<'s>(&'s mut self, paused: &Paused, lease_changes: &'s mut Vec<LeaseChange>) -> Txn<'s> {
+        assert!(paused.main == self.revision + 1, "a transaction was paused at {} and resumed later", paused.main);
+        Txn { store: self, lease_changes, main: paused.main, sub: paused.sub, ops: paused.ops }
+    }
+
     pub fn get(&self, key: &[u8]) -> Option<Kv> {
         let head = self.tree.find(self.writer.log(), key).filter(|head| head.live)?;
         Some(self.writer.log().row(head.position).clone())
@@ -219,6 +225,14 @@ fn links_after(log: &Log, prev: u64) -> Links {
     if near == far { Links { prev, jump: beyond.jump, depth, jump_depth: beyond.jump_depth } } else { step }
 }
 
+/// A transaction between two of its steps. Its changes are in the store but must not be published.
+#[derive(Clone, Copy, Debug)]
+pub struct Paused {
+    main: i64,
+    sub: u32,
+    ops: u32,
+}
+
 /// One transaction: every change shares a main revision, and later operations see earlier ones.
 pub struct Txn<'s> {
     store: &'s mut Store,
@@ -258,22 +272,35 @@ impl Txn<'_> {
         old
     }
 
-    /// Deletes the live keys of a range in key order; answers them as they were.
-    pub fn delete_range(&mut self, keys: Keys<'_>) -> Vec<Kv> {
+    /// A delete begins: it counts once, whatever it finds.
+    pub fn count_delete(&mut self) {
         self.ops += 1;
         self.store.counts.deletes += 1;
+    }
+
+    /// Deletes the first `count_max` live keys of a range in key order and hands them over as they were. Answers the key to
+    /// go on at, or None when no more are left.
+    pub fn delete_some(&mut self, keys: Keys<'_>, count_max: usize, mut gone: impl FnMut(Kv)) -> Option<Vec<u8>> {
         let state = State { revision: self.main, ..self.store.state() };
         let mut doomed = Vec::new();
         state.visit(keys, self.main, |row| {
             doomed.push(row.clone());
-            true
+            doomed.len() < count_max
         });
         // The state is let go before the first change, or every node would be copied for it.
         drop(state);
-        for row in &doomed {
+        let last = doomed.last().filter(|_| doomed.len() == count_max);
+        let next = last.map(|row| [row.key(), &[0]].concat());
+        for row in doomed {
             self.delete(row.key());
+            gone(row);
         }
-        doomed
+        next
+    }
+
+    /// Leaves the transaction to be resumed.
+    pub fn pause(self) -> Paused {
+        Paused { main: self.main, sub: self.sub, ops: self.ops }
     }
 
     fn delete(&mut self, key: &[u8]) {
