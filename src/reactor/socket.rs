@@ -13,6 +13,10 @@ use std::os::fd::{AsFd, OwnedFd};
 /// lowers it to net.core.somaxconn (4096 by default), which is also what Go asks for.
 const LISTEN_BACKLOG: i32 = 4096;
 
+/// Silence after which the kernel asks whether a client is still there, and the time between questions, in seconds: etcd's.
+/// Machines that vanish without a word would otherwise keep their descriptors here for ever.
+const KEEPALIVE_SECONDS: u32 = 30;
+
 /// A bound, listening TCP socket. `reuse_port` when several shards listen on one address: the kernel then spreads
 /// connections over them.
 pub fn listen_tcp(addr: SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
@@ -44,10 +48,13 @@ pub(super) fn stream_for_connect(addr: &SocketAddr, nonblocking: bool) -> Result
 }
 
 /// Makes a listening socket what the reactor needs: io_uring wants blocking sockets (it answers EAGAIN at once
-/// otherwise), epoll nonblocking ones. TCP_NODELAY is inherited by accepted sockets on Linux: one call here saves one per
-/// connection. Sockets that are not TCP refuse it, which does not matter.
+/// otherwise), epoll nonblocking ones. Accepted sockets inherit TCP_NODELAY and keepalive on Linux: calls here save as many
+/// per connection. Sockets that are not TCP refuse it, which does not matter.
 pub(super) fn prepare_listener(fd: &OwnedFd, nonblocking: bool) {
     let _ = setsockopt(fd, sockopt::TcpNoDelay, &true);
+    let _ = setsockopt(fd, sockopt::KeepAlive, &true);
+    let _ = setsockopt(fd, sockopt::TcpKeepIdle, &KEEPALIVE_SECONDS);
+    let _ = setsockopt(fd, sockopt::TcpKeepInterval, &KEEPALIVE_SECONDS);
     let flags = fcntl(fd.as_fd(), FcntlArg::F_GETFL).expect("an open socket has flags");
     let mut flags = OFlag::from_bits_retain(flags);
     flags.set(OFlag::O_NONBLOCK, nonblocking);
@@ -57,4 +64,23 @@ pub(super) fn prepare_listener(fd: &OwnedFd, nonblocking: bool) {
 fn stream(addr: &SocketAddr, flags: SockFlag) -> Result<OwnedFd, Errno> {
     let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     socket(family, SockType::Stream, flags, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::getsockopt;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn accepted_sockets_inherit() {
+        let fd = listen_tcp(SocketAddr::from(([127, 0, 0, 1], 0)), false).unwrap();
+        prepare_listener(&fd, false);
+        let _client = TcpStream::connect(local_addr(&fd).unwrap()).unwrap();
+        let (accepted, _) = TcpListener::from(fd).accept().unwrap();
+        assert!(getsockopt(&accepted, sockopt::TcpNoDelay).unwrap());
+        assert!(getsockopt(&accepted, sockopt::KeepAlive).unwrap());
+        assert_eq!(getsockopt(&accepted, sockopt::TcpKeepIdle).unwrap(), KEEPALIVE_SECONDS);
+        assert_eq!(getsockopt(&accepted, sockopt::TcpKeepInterval).unwrap(), KEEPALIVE_SECONDS);
+    }
 }
