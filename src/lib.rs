@@ -11,5 +11,6 @@ pub mod mailbox;
 pub mod ops;
 pub mod published;
 pub mod reactor;
+pub mod room;
 pub mod shard;
 pub mod signals;

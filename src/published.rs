@@ -1,7 +1,8 @@
 //! What the raft role lets every shard know without a question: consensus status and membership.
-//! Written by the driver alone; read by shards, health and metrics on any thread. Each number is its own atomic: a reader
+//! Written by the driver alone, but for the room that shards share; read by shards, health and metrics on any thread. Each number is its own atomic: a reader
 //! that needs two to agree (leader and term) reads them from one place, the packed status under its generation.
 
+use crate::room::Room;
 use engine::apply::cluster::Cluster;
 use engine::pb::etcdserverpb;
 use engine::replica::Status;
@@ -27,6 +28,7 @@ pub struct ClusterView {
 #[derive(Debug)]
 pub struct Published {
     pub identity: Identity,
+    pub room: Room,
     term: AtomicU64,
     leader: AtomicU64,
     is_leader: AtomicBool,
@@ -45,6 +47,7 @@ impl Published {
     pub fn new(identity: Identity) -> Self {
         Self {
             identity,
+            room: Room::default(),
             term: AtomicU64::new(0),
             leader: AtomicU64::new(0),
             is_leader: AtomicBool::new(false),

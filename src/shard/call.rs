@@ -26,6 +26,8 @@ pub(super) const NO_DEADLINE: u64 = u64::MAX;
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) conn: ConnId,
+    /// Room for proposals that it takes, in units.
+    pub(super) units: usize,
     pub(super) kind: Kind,
 }
 

@@ -34,6 +34,9 @@ pub(super) struct Conn {
     expired: bool,
     pub(super) broken: bool,
     pub(super) dirty: bool,
+    /// Its calls that wait for the raft role, and the room for proposals they take, in units.
+    pub(super) calls_waiting: usize,
+    pub(super) units_waiting: usize,
     /// Receiving is stopped because the peer does not read its answers.
     pub(super) paused: bool,
     /// Requests have arrived that are not looked at before more answers have left.
@@ -56,6 +59,8 @@ impl Conn {
             expired: false,
             broken: false,
             dirty: false,
+            calls_waiting: 0,
+            units_waiting: 0,
             paused: false,
             held_back: false,
             ended: false,

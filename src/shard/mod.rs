@@ -186,10 +186,14 @@ impl Shard {
 
     pub fn answer(&mut self, message: FromRaft) {
         let Some(waiting) = self.waiting.remove(message.id()) else { return };
+        self.published.room.give_back(waiting.units);
+        let Some(mut conn) = self.conns.remove(&waiting.conn.0) else { return };
+        conn.calls_waiting -= 1;
+        conn.units_waiting -= waiting.units;
         if let Kind::Abandoned = waiting.kind {
+            self.conns.insert(conn.id.0, conn);
             return;
         }
-        let Some(mut conn) = self.conns.remove(&waiting.conn.0) else { return };
         self.finish(&mut conn, waiting, message);
         self.mark_dirty(&mut conn);
         self.conns.insert(conn.id.0, conn);
@@ -266,11 +270,13 @@ impl Shard {
     }
 
     /// Remembers a call until the raft role has answered, under a name that its stream gives back when it is cancelled.
-    fn park(&mut self, conn: &mut Conn, id: u64, kind: Kind, stream: Option<StreamId>) {
+    fn park(&mut self, conn: &mut Conn, id: u64, kind: Kind, stream: Option<StreamId>, units: usize) {
         if let (Protocol::Grpc(grpc), Some(stream)) = (&mut conn.protocol, stream) {
             grpc.set_tag(stream, id);
         }
-        self.waiting.insert(id, Waiting { conn: conn.id, kind });
+        conn.calls_waiting += 1;
+        conn.units_waiting += units;
+        self.waiting.insert(id, Waiting { conn: conn.id, units, kind });
     }
 
     /// Stops accepting and tells every connection that no new calls are taken.

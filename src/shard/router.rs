@@ -10,6 +10,7 @@ use crate::api::range_body::{FORMED_BYTES_MIN, RangeBody};
 use crate::api::{cluster, health, kv, maintenance, wire};
 use crate::exchange::{FromRaft, ToRaft};
 use crate::ops::metrics::Op;
+use crate::room::{Room, may_take};
 use bytes::{BufMut, Bytes, BytesMut};
 use engine::apply::kv::{Answer, Outcome, is_read_only, is_serializable, read_txn};
 use engine::pb::etcdserverpb::internal_raft_request::Request as Logged;
@@ -237,26 +238,32 @@ impl Shard {
     }
 
     fn propose(&mut self, conn: &mut Conn, call: Call, entry: Entry) -> Handled {
-        self.check_room()?;
+        self.check_room(conn)?;
         let Entry { id, payload } = entry;
         if payload.len() > self.settings.max_request_bytes {
             return Err(Error::RequestTooLarge.into());
         }
-        self.park(conn, id, Kind::Proposal(call), Some(call.stream));
+        let units = Room::units(payload.len());
+        if !self.published.room.take(conn.units_waiting, units) {
+            return Err(too_many_requests());
+        }
+        self.park(conn, id, Kind::Proposal(call), Some(call.stream), units);
         self.outbox.push(ToRaft::Propose { id, request: payload });
         Ok(())
     }
 
     fn wait_to_read(&mut self, conn: &mut Conn, call: Call, read: Read) -> Handled {
-        self.check_room()?;
+        self.check_room(conn)?;
         let id = self.ids.next_id();
-        self.park(conn, id, Kind::Read(call, read), Some(call.stream));
+        self.park(conn, id, Kind::Read(call, read), Some(call.stream), 0);
         self.outbox.push(ToRaft::Read { id });
         Ok(())
     }
 
-    fn check_room(&self) -> Handled {
-        if self.waiting.len() >= CALLS_WAITING_MAX { Err(too_many_requests()) } else { Ok(()) }
+    /// One connection may take its share of the calls that can wait, so that others find room.
+    pub(super) fn check_room(&self, conn: &Conn) -> Handled {
+        let room = may_take(conn.calls_waiting, self.waiting.len(), CALLS_WAITING_MAX);
+        if room { Ok(()) } else { Err(too_many_requests()) }
     }
 
     /// Takes an answer of the raft role to the call that waited for it.

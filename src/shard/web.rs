@@ -1,8 +1,8 @@
 //! Pages for people, probes and Prometheus: /health, /livez, /readyz, /version, /metrics, over HTTP/1.1 and plain HTTP/2.
 
+use super::Shard;
 use super::call::Kind;
 use super::conn::{Conn, Protocol};
-use super::{CALLS_WAITING_MAX, Shard};
 use crate::api::error::Error;
 use crate::exchange::ToRaft;
 use crate::ops::health::{self, Facts, Probe};
@@ -84,14 +84,14 @@ impl Shard {
     fn serve_page(&mut self, conn: &mut Conn, method: &str, target: &str, stream: Option<StreamId>) {
         match self.page(method, target) {
             Step::Answer(page) => send(conn, stream, page),
-            Step::NeedsRead if self.waiting.len() >= CALLS_WAITING_MAX => {
+            Step::NeedsRead if self.check_room(conn).is_err() => {
                 let page = self.answer_probe(target, Some(Err(Error::TooManyRequests.text().to_owned())));
                 send(conn, stream, page);
             }
             Step::NeedsRead => {
                 let id = self.ids.next_id();
                 let kind = Kind::Page { target: target.to_owned(), stream };
-                self.park(conn, id, kind, stream);
+                self.park(conn, id, kind, stream, 0);
                 self.outbox.push(ToRaft::Read { id });
             }
         }

@@ -19,7 +19,7 @@ use std::time::Instant;
 const OUTSTANDING: usize = 15_000;
 
 /// Requests that the orderly client makes meanwhile.
-const ORDERLY: usize = 200;
+const ORDERLY: usize = 60;
 
 /// One connection that asks again as soon as it is answered.
 struct Flooder {

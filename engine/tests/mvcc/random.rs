@@ -247,7 +247,7 @@ impl Run {
             }
         });
         let asked = if revision == 0 { self.model.revision } else { revision };
-        if let Some((hash, before)) = self.hashes.get(&revision).filter(|_| revision > 0) {
+        if let Some((hash, before)) = self.hashes.get(&revision) {
             let got = got.expect("remembered");
             assert_eq!((got.hash, got.compact_revision, got.revision), (*hash, *before, revision));
         } else if revision > 0 && revision < self.model.compacted {

@@ -176,7 +176,8 @@ impl View {
     /// HashKV in bounded steps.
     pub fn hash_scan(&self, revision: i64) -> Result<HashScan, Error> {
         // etcd answers what a compaction found out, with the compacted revision before it, also when that is compacted now.
-        let known = self.root.compaction_hashes.iter().find(|hash| revision > 0 && hash.revision == revision);
+        // A compaction at 0 answers for "the newest" from then on, as long as it is remembered: so be it.
+        let known = self.root.compaction_hashes.iter().find(|hash| hash.revision == revision);
         if let Some(hash) = known {
             return Ok(HashScan::known(self.clone(), *hash));
         }
