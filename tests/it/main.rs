@@ -3,6 +3,7 @@
 mod boot;
 mod crash;
 mod fallback;
+mod flood;
 mod http;
 mod kv;
 mod ledger;
