@@ -116,6 +116,8 @@ struct Call {
     headers_sent: bool,
     /// The client compresses, so it is answered in kind.
     gzip: bool,
+    /// A HEAD request: it is answered without a body.
+    is_head: bool,
     head: Option<Arc<RequestHead>>,
     /// What the head adds to the connection's `head_bytes`.
     head_bytes: usize,
@@ -318,7 +320,7 @@ impl Connection {
         }
         self.calls.h2.count_work();
         self.calls.close_call(slot);
-        if body.is_empty() {
+        if body.is_empty() || self.calls.h2.call(slot).is_head {
             self.calls.h2.send_headers(slot, &block, true);
         } else {
             self.calls.h2.send_headers(slot, &block, false);
@@ -515,6 +517,7 @@ impl Calls {
             }
             Route::Http => {
                 call.phase = Phase::Http;
+                call.is_head = head.method == "HEAD";
                 call.head = Some(head);
             }
             Route::Refuse(http_status) => {

@@ -237,6 +237,23 @@ fn unfinished_heads_are_bounded() {
     }
 }
 
+/// HEAD over HTTP/2: the length is told, the body is not sent.
+#[test]
+fn head_requests_get_no_body() {
+    let mut server = Connection::new(config());
+    server.handle_bytes(&hello());
+    frames(&mut server);
+    let mut head = Vec::new();
+    net::h2::hpack::put_literal_indexed_name(&mut head, 2, b"HEAD");
+    head.extend_from_slice(&[0x86, 0x84]);
+    server.handle_bytes(&headers(1, &head, 5));
+    let Some(Event::Http { stream, .. }) = server.poll_event() else { panic!("a request") };
+    server.respond_http(stream, 200, &[], Bytes::from_static(b"body"));
+    let answer = frames(&mut server);
+    assert_eq!(answer.iter().map(|(h, _)| (h.kind, h.flags)).collect::<Vec<_>>(), [(kind::HEADERS, 5)]);
+    assert!(answer[0].1.windows(15).any(|w| w == b"content-length\x01") && answer[0].1.ends_with(b"4"));
+}
+
 /// References to one large table entry: refused, and when it is far more than anybody means, the connection ends.
 #[test]
 fn header_bombs() {
