@@ -6,6 +6,7 @@ mod crash;
 mod ctl;
 mod ending;
 mod fallback;
+mod flood;
 mod full_disk;
 mod hostile;
 mod http;

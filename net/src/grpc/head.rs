@@ -6,7 +6,7 @@ use super::metadata::{BINARY_SUFFIX, Metadata, base64_fault};
 use super::status::{Code, Status, decode_message};
 use super::timeout;
 use crate::h2::hpack::table::ENTRY_OVERHEAD_BYTES;
-use crate::h2::limits::MAX_HEADER_LIST_BYTES;
+use crate::h2::limits::{MAX_BOMB_BYTES, MAX_HEADER_LIST_BYTES};
 
 /// A request's headers, shared by all calls that sent the same block.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -76,10 +76,10 @@ pub struct HeadBuilder {
 impl HeadBuilder {
     /// Takes one decoded field. After the first fault nothing more is kept, decoding goes on for the table's sake.
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.list_bytes += name.len() + value.len() + ENTRY_OVERHEAD_BYTES;
         if self.fault.is_some() {
             return;
         }
-        self.list_bytes += name.len() + value.len() + ENTRY_OVERHEAD_BYTES;
         if self.list_bytes > MAX_HEADER_LIST_BYTES {
             self.fault = Some(HeadFault::TooLarge);
             return;
@@ -158,6 +158,11 @@ impl HeadBuilder {
 
     fn refuse(&mut self, text: String) {
         self.refusal.get_or_insert(text);
+    }
+
+    /// So much more than a list may hold that it was written to make us work.
+    pub fn is_bomb(&self) -> bool {
+        self.list_bytes > MAX_BOMB_BYTES
     }
 
     pub fn into_request(self) -> Result<RequestHead, HeadFault> {

@@ -3,6 +3,10 @@
 /// Bytes of unfinished requests one connection may make us hold, whatever its streams and their windows allow.
 pub const MAX_BUFFERED_REQUEST_BYTES: usize = 64 << 20;
 
+/// Bytes of request headers that calls without a complete request may make one connection hold, count of those that no other
+/// call shares: 500 header lists as large as they may be, ten thousand as they usually are.
+pub const MAX_UNFINISHED_HEAD_BYTES: usize = 8 << 20;
+
 /// Bytes reserved at once for a message whose end is not here yet: its length prefix is only a claim.
 pub const MAX_RESERVE_BYTES: usize = 64 << 10;
 

@@ -21,6 +21,11 @@ impl Metadata {
         self.ends.len()
     }
 
+    /// Bytes of memory it takes.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<(u32, u32)>()
+    }
+
     /// Adds a field as it is on the wire.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         if self.ends.is_empty() {

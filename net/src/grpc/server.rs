@@ -13,7 +13,7 @@ use super::StreamId;
 use super::block_cache::BlockCache;
 use super::gzip;
 use super::head::{GRPC_CONTENT_TYPE, HeadBuilder, HeadFault, RequestHead, is_grpc};
-use super::limits::MAX_BUFFERED_REQUEST_BYTES;
+use super::limits::{MAX_BUFFERED_REQUEST_BYTES, MAX_UNFINISHED_HEAD_BYTES};
 use super::message::{Assembler, Framed, PREFIX_BYTES, Refusal, not_installed, packed_prefix, prefix};
 use super::status::{Code, Status, encode_message};
 use crate::h2::hpack::{Decoder, put_indexed, put_literal, put_literal_indexed_name};
@@ -78,6 +78,14 @@ pub enum Event {
     },
 }
 
+/// What a header block asks for.
+struct Request {
+    head: Arc<RequestHead>,
+    route: Route,
+    /// Bytes of memory that no other call shares.
+    own_bytes: usize,
+}
+
 /// What is done with a request, from its head alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Route {
@@ -108,7 +116,13 @@ struct Call {
     headers_sent: bool,
     /// The client compresses, so it is answered in kind.
     gzip: bool,
+    /// A HEAD request: it is answered without a body.
+    is_head: bool,
     head: Option<Arc<RequestHead>>,
+    /// What the head adds to the connection's `head_bytes`.
+    head_bytes: usize,
+    /// From content-length.
+    announced: Option<u64>,
     assembler: Assembler,
     /// A unary call's message, waiting for the end of the stream.
     message: Option<Bytes>,
@@ -154,6 +168,8 @@ struct Calls {
     heads: BlockCache<(Arc<RequestHead>, Route)>,
     events: VecDeque<Event>,
     buffered_bytes: usize,
+    /// Bytes of heads, not shared with others, that wait for the rest of their request.
+    head_bytes: usize,
 }
 
 impl Connection {
@@ -169,6 +185,7 @@ impl Connection {
                 heads: BlockCache::default(),
                 events: VecDeque::new(),
                 buffered_bytes: 0,
+                head_bytes: 0,
             },
         }
     }
@@ -308,7 +325,7 @@ impl Connection {
         }
         self.calls.h2.count_work();
         self.calls.close_call(slot);
-        if body.is_empty() {
+        if body.is_empty() || self.calls.h2.call(slot).is_head {
             self.calls.h2.send_headers(slot, &block, true);
         } else {
             self.calls.h2.send_headers(slot, &block, false);
@@ -420,7 +437,7 @@ impl Calls {
         if end_stream {
             self.h2.close_remote(slot);
         }
-        let (head, route) = match request {
+        let Request { head, route, own_bytes } = match request {
             Ok(request) => request,
             Err(HeadFault::Malformed) => return self.stream_error(slot, Reason::PROTOCOL_ERROR),
             Err(HeadFault::TooLarge) => {
@@ -434,29 +451,44 @@ impl Calls {
         };
         self.open_call(slot, StreamId(id), head, route);
         // A refusal answers at once, and a stream that both sides have ended is gone by now.
-        if end_stream && matches!(route, Route::Call(_) | Route::Http) {
-            self.on_end(slot, StreamId(id))
-        } else {
-            Ok(())
+        if !matches!(route, Route::Call(_) | Route::Http) {
+            return Ok(());
         }
+        if end_stream {
+            return self.on_end(slot, StreamId(id));
+        }
+        if matches!(route, Route::Call(CallKind::Stream)) {
+            // Its head is the owner's now.
+            return Ok(());
+        }
+        self.h2.call(slot).head_bytes = own_bytes;
+        self.head_bytes += own_bytes;
+        if self.head_bytes > MAX_UNFINISHED_HEAD_BYTES {
+            self.refuse(slot, StreamId(id), &too_much_unfinished());
+        }
+        Ok(())
     }
 
     /// The request of a header block, decoded or remembered.
     #[inline]
-    fn read_head(&mut self, block: &[u8]) -> Result<Result<(Arc<RequestHead>, Route), HeadFault>, ConnectionError> {
+    fn read_head(&mut self, block: &[u8]) -> Result<Result<Request, HeadFault>, ConnectionError> {
         let before = self.hpack.generation();
         if let Some((head, route)) = self.heads.get(block, before) {
-            return Ok(Ok((head.clone(), *route)));
+            return Ok(Ok(Request { head: head.clone(), route: *route, own_bytes: 0 }));
         }
         let mut builder = HeadBuilder::default();
         self.hpack.decode(block, |name, value| builder.field(name, value))?;
+        if builder.is_bomb() {
+            return Err(ConnectionError::calm("header list far too large"));
+        }
         let head = match builder.into_request() {
             Ok(head) => Arc::new(head),
             Err(fault) => return Ok(Err(fault)),
         };
         let route = self.route(&head);
         self.heads.put(block, before, self.hpack.generation(), (head.clone(), route));
-        Ok(Ok((head, route)))
+        let own_bytes = size_of::<RequestHead>() + head.metadata.held_bytes();
+        Ok(Ok(Request { head, route, own_bytes }))
     }
 
     fn route(&self, head: &RequestHead) -> Route {
@@ -480,16 +512,17 @@ impl Calls {
     fn open_call(&mut self, slot: Slot, stream: StreamId, head: Arc<RequestHead>, route: Route) {
         let call = self.h2.call(slot);
         call.gzip = head.encoding.as_deref() == Some(gzip::NAME);
+        call.announced = head.content_length;
         match route {
             Route::Call(CallKind::Unary) => call.head = Some(head),
             Route::Call(CallKind::Stream) => {
                 call.phase = Phase::Stream;
                 call.told = true;
-                call.head = Some(head.clone());
                 self.events.push_back(Event::Open { stream, head });
             }
             Route::Http => {
                 call.phase = Phase::Http;
+                call.is_head = head.method == "HEAD";
                 call.head = Some(head);
             }
             Route::Refuse(http_status) => {
@@ -538,16 +571,14 @@ impl Calls {
             return self.on_end(slot, stream);
         }
         let call = self.h2.call(slot);
-        let announced = call.head.as_ref().and_then(|head| head.content_length);
-        if announced.is_some_and(|len| len < call.received_bytes) {
+        if call.announced.is_some_and(|len| len < call.received_bytes) {
             return self.stream_error(slot, Reason::PROTOCOL_ERROR);
         }
         let held = call.held_bytes();
         let before = std::mem::replace(&mut call.accounted, held);
         self.buffered_bytes = self.buffered_bytes - before + held;
         if self.buffered_bytes > MAX_BUFFERED_REQUEST_BYTES {
-            let status = Status::new(Code::ResourceExhausted, "too many unfinished requests on one connection");
-            self.refuse(slot, stream, &status);
+            self.refuse(slot, stream, &too_much_unfinished());
         }
         Ok(())
     }
@@ -558,19 +589,13 @@ impl Calls {
         let max_bytes = self.config.max_message_bytes;
         let call = self.h2.call(slot);
         while !data.is_empty() {
-            let message = call
-                .assembler
-                .next(data, max_bytes)
-                .map_err(|refusal| refusal.status(call.head.as_ref().and_then(|head| head.encoding.as_deref())))?;
+            let message = call.assembler.next(data, max_bytes).map_err(|refusal| refusal.status(None))?;
             let Some(Framed { packed, body: message }) = message else { break };
             let message = match packed {
                 false => message,
                 true if call.gzip => gzip::unpack(&message, max_bytes)?,
-                true => {
-                    return Err(
-                        Refusal::Compressed.status(call.head.as_ref().and_then(|head| head.encoding.as_deref()))
-                    );
-                }
+                // Only encodings that can be undone, or none, come this far.
+                true => return Err(Refusal::Compressed.status(None)),
             };
             if call.phase == Phase::Stream {
                 self.events.push_back(Event::Message { stream, message });
@@ -595,11 +620,11 @@ impl Calls {
     #[inline]
     fn on_end(&mut self, slot: Slot, stream: StreamId) -> Result<(), ConnectionError> {
         let call = self.h2.call(slot);
-        let announced = call.head.as_ref().and_then(|head| head.content_length);
-        if announced.is_some_and(|len| len != call.received_bytes) && call.phase != Phase::Answered {
+        if call.announced.is_some_and(|len| len != call.received_bytes) && call.phase != Phase::Answered {
             return self.stream_error(slot, Reason::PROTOCOL_ERROR);
         }
         self.buffered_bytes -= std::mem::take(&mut call.accounted);
+        self.head_bytes -= std::mem::take(&mut call.head_bytes);
         match call.phase {
             Phase::Answered => {}
             Phase::Unary | Phase::Stream if call.assembler.held_bytes() > 0 => {
@@ -634,6 +659,7 @@ impl Calls {
         let stream = StreamId(self.h2.streams()[slot].id);
         let call = self.h2.remove(slot);
         self.buffered_bytes -= call.accounted;
+        self.head_bytes -= call.head_bytes;
         if call.phase == Phase::Answered {
             return Ok(());
         }
@@ -660,6 +686,7 @@ impl Calls {
         let call = self.h2.call(slot);
         call.phase = Phase::Answered;
         self.buffered_bytes -= std::mem::take(&mut call.accounted);
+        self.head_bytes -= std::mem::take(&mut call.head_bytes);
         call.message = None;
         call.head = None;
         if call.assembler.held_bytes() > 0 {
@@ -725,6 +752,10 @@ impl Calls {
         put_grpc_status(&mut block, status);
         self.h2.send_headers(slot, &block, true);
     }
+}
+
+fn too_much_unfinished() -> Status {
+    Status::new(Code::ResourceExhausted, "too many unfinished requests on one connection")
 }
 
 fn put_status(block: &mut Vec<u8>, http_status: u16) {

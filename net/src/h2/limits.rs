@@ -12,6 +12,10 @@ pub const MAX_FRAME_BYTES: usize = 16_384;
 /// Bytes of a decoded header list (name + value + 32 each). Tokens are under 2 KiB; this is what we advertise.
 pub const MAX_HEADER_LIST_BYTES: usize = 16 << 10;
 
+/// Bytes of a decoded header list at which the connection ends instead of the call: references to one table entry unfold to
+/// a thousand times their size, and no client has a reason to be this far off what we advertise.
+pub const MAX_BOMB_BYTES: usize = 16 * MAX_HEADER_LIST_BYTES;
+
 /// Bytes of one encoded header block. Above the list limit only because padding and size updates count here and not there.
 pub const MAX_HEADER_BLOCK_BYTES: usize = 32 << 10;
 

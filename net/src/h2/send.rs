@@ -138,8 +138,10 @@ impl Outbox {
         } else {
             out.extend_from_slice(&self.buf[self.start..self.start + len]);
             self.start += len;
-            if self.start == self.buf.len() {
-                self.buf.clear();
+            // The rest moves to the front once it is the smaller part: without that a buffer that never is quite empty grows
+            // by everything that ever passes through it.
+            if self.start >= self.len() {
+                self.buf.drain(..self.start);
                 self.start = 0;
             }
         }

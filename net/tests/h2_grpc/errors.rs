@@ -221,6 +221,54 @@ fn honest_clients_never_run_out_of_budget() {
     assert_eq!(pair.server.failure(), None);
 }
 
+/// Heads that wait for their request are bounded too, unless they are all the same one.
+#[test]
+fn unfinished_heads_are_bounded() {
+    for (len, refuses) in [(7_000, true), (100, false)] {
+        let mut server = Connection::new(server::Config { max_concurrent_streams: 10_000, ..config() });
+        server.handle_bytes(&hello());
+        let open = block("/a", &[("a", &"y".repeat(len)), ("b", &"y".repeat(len))]);
+        for n in 0..2_000 {
+            server.handle_bytes(&headers(2 * n + 1, &open, 4));
+            frames(&mut server);
+        }
+        assert_eq!(server.open_calls() < 600, refuses, "{} calls with {len} bytes", server.open_calls());
+        assert_eq!(server.failure(), None);
+    }
+}
+
+/// HEAD over HTTP/2: the length is told, the body is not sent.
+#[test]
+fn head_requests_get_no_body() {
+    let mut server = Connection::new(config());
+    server.handle_bytes(&hello());
+    frames(&mut server);
+    let mut head = Vec::new();
+    net::h2::hpack::put_literal_indexed_name(&mut head, 2, b"HEAD");
+    head.extend_from_slice(&[0x86, 0x84]);
+    server.handle_bytes(&headers(1, &head, 5));
+    let Some(Event::Http { stream, .. }) = server.poll_event() else { panic!("a request") };
+    server.respond_http(stream, 200, &[], Bytes::from_static(b"body"));
+    let answer = frames(&mut server);
+    assert_eq!(answer.iter().map(|(h, _)| (h.kind, h.flags)).collect::<Vec<_>>(), [(kind::HEADERS, 5)]);
+    assert!(answer[0].1.windows(15).any(|w| w == b"content-length\x01") && answer[0].1.ends_with(b"4"));
+}
+
+/// References to one large table entry: refused, and when it is far more than anybody means, the connection ends.
+#[test]
+fn header_bombs() {
+    let mut fat = b"\x40\x01x\x7f\xa1\x1e".to_vec();
+    fat.resize(fat.len() + 4000, b'y');
+    for (references, ends) in [(10, false), (1000, true)] {
+        let mut server = Connection::new(config());
+        server.handle_bytes(&hello());
+        server.handle_bytes(&headers(1, &fat, 5));
+        assert_eq!(server.failure(), None);
+        server.handle_bytes(&headers(3, &vec![0xbe; references], 5));
+        assert_eq!(server.failure().map(|f| f.reason), ends.then_some(Reason::ENHANCE_YOUR_CALM), "{references}");
+    }
+}
+
 /// Unfinished requests are bounded per connection, whatever the windows say.
 #[test]
 fn unfinished_requests_are_bounded() {
