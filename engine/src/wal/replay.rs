@@ -175,8 +175,9 @@ impl<'e> Replay<'e> {
             let expected = format!("an entry above the committed {}, found {}", self.commit, entry.index);
             return Err(Refused::Content(expected));
         }
-        if self.anchored && entry.index > self.last_index + 1 {
-            let expected = format!("entry {} or one before it, found {}", self.last_index + 1, entry.index);
+        let next = self.last_index.saturating_add(1);
+        if self.anchored && entry.index > next {
+            let expected = format!("entry {next} or one before it, found {}", entry.index);
             return Err(Refused::Content(expected));
         }
         (self.anchored, self.used) = (true, true);
