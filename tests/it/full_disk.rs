@@ -121,7 +121,12 @@ fn writes_are_refused_reads_go_on_and_writes_resume() {
     assert!(server.http("GET", "/metrics").1.contains("\netcd_uring_log_full 1\n"));
     assert_eq!(server.http("GET", "/livez").0, 200, "a restart would not help");
     for text in ["cannot allocate the next WAL segment", "writes are refused"] {
-        assert!(server.log().contains(text), "`{text}` is not in the log");
+        // Logs are written by a thread of their own.
+        let deadline = Instant::now() + PATIENCE;
+        while !server.log().contains(text) {
+            assert!(Instant::now() < deadline, "`{text}` is not in the log");
+            std::thread::yield_now();
+        }
     }
 
     let disk = disk_of(&server, dir.path());

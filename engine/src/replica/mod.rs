@@ -291,7 +291,7 @@ impl Replica {
             space: Space::default(),
             // A disk that takes longer than an election timeout costs a leader its job: the others would have elected
             // somebody by then if it had died.
-            stall: Stall::new(config.tick_ns * config.election_ticks as u64),
+            stall: Stall::new(config.tick_ns * config.election_ticks as u64, config.tick_ns),
             stepped_bytes: 0,
             ids,
             now,

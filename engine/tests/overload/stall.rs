@@ -3,7 +3,7 @@
 
 use crate::rig::{ELECTION_NS, Hold, Rig, SECOND_NS, TICK_NS};
 use engine::effect::FileOp;
-use engine::replica::{Error, Event};
+use engine::replica::{Error, Event, Input};
 
 const SEGMENT_BYTES: u64 = 32 << 10;
 
@@ -149,4 +149,20 @@ fn slow_is_not_stalled() {
     }
     assert_eq!(rig.leader(), Some(leader));
     assert!(!rig.nodes[leader].events.contains(&Event::DiskStalled));
+}
+
+/// A thread that was held up finds a late write and blames nobody: its completion may just not have been looked at.
+#[test]
+fn a_pause_of_the_thread_is_not_a_stall() {
+    let mut rig = Rig::new(1, 6, 1 << 20);
+    rig.nodes[0].hold = Some(|op| matches!(op, FileOp::Write { durable: true, .. }));
+    let id = rig.put(0, "a", 10);
+    rig.settle();
+    rig.now.mono_ns += 5 * ELECTION_NS;
+    rig.input(0, Input::Tick);
+    assert!(!rig.nodes[0].replica.status().disk_stalled);
+    rig.release(0);
+    rig.settle();
+    assert!(rig.answers[&id].is_ok());
+    assert!(!rig.nodes[0].events.contains(&Event::DiskStalled));
 }
