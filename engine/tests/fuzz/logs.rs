@@ -9,7 +9,7 @@ use engine::pb::raftpb::{Entry, HardState};
 use engine::pb::walpb;
 use engine::replica::{self, Start};
 use engine::wal::frame::Chain;
-use engine::wal::{Config, Options, SegmentName, Writer, create, recover};
+use engine::wal::{Config, Options, Replayed, SegmentName, Writer, create, recover};
 use prost::Message as _;
 use std::path::Path;
 
@@ -31,7 +31,11 @@ fn metadata() -> Bytes {
 fn read(disk: &mut SimDisk) -> Option<Vec<Entry>> {
     let mut entries = Vec::new();
     let options = Options { config: config(), record_bytes_max: RECORD_BYTES_MAX, ..Options::default() };
-    let recovered = recover(disk, dir(), &options, &mut |entry| entries.push(entry));
+    let recovered = recover(disk, dir(), &options, &mut |record| {
+        if let Replayed::Entry(entry) = record {
+            entries.push(entry);
+        }
+    });
     disk.kill();
     recovered.ok().map(|_| entries)
 }
@@ -119,6 +123,7 @@ pub fn invented(seed: u64) -> bool {
         tick_ns: 1,
         election_ticks: 10,
         pre_vote: true,
+        campaign_at_once: true,
         request_timeout_ns: 1,
         seed,
         id_lanes: 2,
