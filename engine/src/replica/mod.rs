@@ -423,14 +423,7 @@ impl Replica {
         // A thread that was held up ticks once, not once for every tick it missed: a burst of ticks would start an
         // election before the heartbeats waiting in the socket are read.
         self.next_tick_ns = self.now.mono_ns + self.config.tick_ns;
-        // Whatever kept the next segment from being made (a full disk, mostly) may be over.
-        self.log.retry_prepare();
         for id in self.proposals.expire(self.now.mono_ns) {
-            for step in [&mut self.publish, &mut self.set_version] {
-                if *step == (Step::Proposed { id }) {
-                    *step = Step::Wanted;
-                }
-            }
             self.answer(id, Err(Error::Timeout));
         }
         for id in self.reads.expire(self.now.mono_ns) {
@@ -897,7 +890,13 @@ impl Replica {
 
     fn answer(&mut self, id: u64, result: Result<kv::Answer, Error>) {
         if RequestIds::lane_of(id, self.config.id_lanes) == self.config.id_lanes - 1 {
-            return; // The replica's own proposal.
+            // The replica's own proposal: what was not done, whatever the reason, is still wanted.
+            for step in [&mut self.publish, &mut self.set_version] {
+                if result.is_err() && *step == (Step::Proposed { id }) {
+                    *step = Step::Wanted;
+                }
+            }
+            return;
         }
         self.effects.push_back(Effect::Answer { id, result });
     }

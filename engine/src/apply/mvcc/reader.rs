@@ -173,6 +173,16 @@ impl View {
         }
     }
 
+    /// The hash of what this view holds, never one that is remembered from a compaction: members at one index agree on it.
+    pub fn hash_of_rows(&self) -> KvHash {
+        let mut scan = HashScan::new(self.clone(), self.revision());
+        loop {
+            if let Some(hash) = scan.step(usize::MAX) {
+                return hash;
+            }
+        }
+    }
+
     /// HashKV in bounded steps.
     pub fn hash_scan(&self, revision: i64) -> Result<HashScan, Error> {
         // etcd answers what a compaction found out, with the compacted revision before it, also when that is compacted now.
