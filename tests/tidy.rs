@@ -107,6 +107,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("crossbeam::", &["src/mailbox.rs", "src/reactor/"]),
     ("tracing_subscriber::", &["src/ops/log"]),
     ("sha1::", &["src/boot/"]),
+    ("fluke_hpack::", &["net/tests/fuzz.rs"]),
     ("flate2::", &["net/src/grpc/gzip.rs", "net/tests/"]),
     ("crc32c::", &["engine/src/wal/", "engine/src/apply/mvcc/", "engine/tests/"]),
     (

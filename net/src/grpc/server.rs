@@ -120,9 +120,7 @@ struct Call {
     is_head: bool,
     head: Option<Arc<RequestHead>>,
     /// What the head adds to the connection's `head_bytes`.
-    head_bytes: usize,
-    /// From content-length.
-    announced: Option<u64>,
+    head_bytes: u32,
     assembler: Assembler,
     /// A unary call's message, waiting for the end of the stream.
     message: Option<Bytes>,
@@ -134,6 +132,11 @@ struct Call {
 }
 
 impl Call {
+    /// From content-length, while this layer has the head.
+    fn announced(&self) -> Option<u64> {
+        self.head.as_ref()?.content_length
+    }
+
     fn held_bytes(&self) -> usize {
         self.assembler.held_bytes() + self.message.as_ref().map_or(0, Bytes::len) + self.http_body.len()
     }
@@ -461,7 +464,7 @@ impl Calls {
             // Its head is the owner's now.
             return Ok(());
         }
-        self.h2.call(slot).head_bytes = own_bytes;
+        self.h2.call(slot).head_bytes = u32::try_from(own_bytes).expect("a header list is far below 4 GiB");
         self.head_bytes += own_bytes;
         if self.head_bytes > MAX_UNFINISHED_HEAD_BYTES {
             self.refuse(slot, StreamId(id), &too_much_unfinished());
@@ -512,7 +515,6 @@ impl Calls {
     fn open_call(&mut self, slot: Slot, stream: StreamId, head: Arc<RequestHead>, route: Route) {
         let call = self.h2.call(slot);
         call.gzip = head.encoding.as_deref() == Some(gzip::NAME);
-        call.announced = head.content_length;
         match route {
             Route::Call(CallKind::Unary) => call.head = Some(head),
             Route::Call(CallKind::Stream) => {
@@ -571,7 +573,7 @@ impl Calls {
             return self.on_end(slot, stream);
         }
         let call = self.h2.call(slot);
-        if call.announced.is_some_and(|len| len < call.received_bytes) {
+        if call.announced().is_some_and(|len| len < call.received_bytes) {
             return self.stream_error(slot, Reason::PROTOCOL_ERROR);
         }
         let held = call.held_bytes();
@@ -620,11 +622,11 @@ impl Calls {
     #[inline]
     fn on_end(&mut self, slot: Slot, stream: StreamId) -> Result<(), ConnectionError> {
         let call = self.h2.call(slot);
-        if call.announced.is_some_and(|len| len != call.received_bytes) && call.phase != Phase::Answered {
+        if call.announced().is_some_and(|len| len != call.received_bytes) && call.phase != Phase::Answered {
             return self.stream_error(slot, Reason::PROTOCOL_ERROR);
         }
         self.buffered_bytes -= std::mem::take(&mut call.accounted);
-        self.head_bytes -= std::mem::take(&mut call.head_bytes);
+        self.head_bytes -= std::mem::take(&mut call.head_bytes) as usize;
         match call.phase {
             Phase::Answered => {}
             Phase::Unary | Phase::Stream if call.assembler.held_bytes() > 0 => {
@@ -659,7 +661,7 @@ impl Calls {
         let stream = StreamId(self.h2.streams()[slot].id);
         let call = self.h2.remove(slot);
         self.buffered_bytes -= call.accounted;
-        self.head_bytes -= call.head_bytes;
+        self.head_bytes -= call.head_bytes as usize;
         if call.phase == Phase::Answered {
             return Ok(());
         }
@@ -686,7 +688,7 @@ impl Calls {
         let call = self.h2.call(slot);
         call.phase = Phase::Answered;
         self.buffered_bytes -= std::mem::take(&mut call.accounted);
-        self.head_bytes -= std::mem::take(&mut call.head_bytes);
+        self.head_bytes -= std::mem::take(&mut call.head_bytes) as usize;
         call.message = None;
         call.head = None;
         if call.assembler.held_bytes() > 0 {

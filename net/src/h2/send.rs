@@ -372,8 +372,10 @@ impl<S: Default> Connection<S> {
     /// Forgets a stream, its queued bytes included.
     pub fn remove(&mut self, slot: Slot) -> S {
         let stream = &self.streams[slot];
-        self.pending_bytes -= stream.pending_bytes;
-        self.held_bytes -= stream.pending.iter().map(Chunk::held_bytes).sum::<usize>();
+        if stream.pending_bytes > 0 {
+            self.pending_bytes -= stream.pending_bytes;
+            self.held_bytes -= stream.pending.iter().map(Chunk::held_bytes).sum::<usize>();
+        }
         if stream.queued {
             let id = stream.id;
             self.sendable.retain(|waiting| *waiting != id);

@@ -182,12 +182,19 @@ impl<S: Default> Stream<S> {
 
     fn recycle(&mut self) -> S {
         let call = std::mem::take(&mut self.call);
-        let mut pending = std::mem::take(&mut self.pending);
-        pending.clear();
-        if pending.capacity() > MAX_IDLE_CHUNKS {
-            pending = VecDeque::new();
+        self.pending.clear();
+        if self.pending.capacity() > MAX_IDLE_CHUNKS {
+            self.pending = VecDeque::new();
         }
-        *self = Stream { pending, ..Stream::vacant() };
+        // Field by field: a whole new stream would be built and copied for each call.
+        self.remote_closed = false;
+        self.local_closed = false;
+        self.parked = false;
+        self.queued = false;
+        self.send_window = 0;
+        self.recv = RecvWindow::new(STREAM_WINDOW_BYTES);
+        self.pending_bytes = 0;
+        self.tail = Tail::None;
         call
     }
 }
