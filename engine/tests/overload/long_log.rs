@@ -53,7 +53,7 @@ fn write_log(disk: &mut SimDisk) {
             let entries: Vec<Entry> = (index..end).map(|index| put(index, term)).collect();
             writer.append(None, &entries);
         }
-        let commit = (index - 1).min(ENTRIES - UNCOMMITTED).max(1);
+        let commit = (index - 1).clamp(1, ENTRIES - UNCOMMITTED);
         writer.append(Some(HardState { term: 3, vote: 1, commit }), &[]);
         index = end;
         settle(disk, &mut writer);
