@@ -77,6 +77,7 @@ impl Transcript {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "moved once; a box would cost an allocation per message")]
 pub enum Event {
     Timer {
         at: usize,
