@@ -2,7 +2,7 @@
 //! blocking sockets in threads. Tests that count descriptors or exhaust them run in a child process of their own.
 
 use engine::disk::AlignedBuf;
-use etcd_uring::mailbox::{Reservation, mailbox};
+use etcd_uring::mailbox::mailbox;
 use etcd_uring::reactor::socket::{listen_tcp, local_addr};
 use etcd_uring::reactor::{
     AnyReactor, ConnId, DurableWrite, FileOp, Handler, Kind, ListenerId, Reactor, Settings, mono_ns, open,
@@ -44,7 +44,6 @@ suite!(
     deadlines,
     wakes_from_threads,
     mailbox_from_threads,
-    reservations,
     mutual_wakes,
     files,
     files_with_fdatasync,
@@ -522,48 +521,6 @@ fn mailbox_from_threads(kind: Kind) {
     }
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert!(receiver.pop().is_none());
-}
-
-/// Requests to a thread, each with the slot of its answer; the answers compete with messages nobody reserved for.
-fn reservations(kind: Kind) {
-    let mut world = World::new(kind);
-    let (answers, inbox) = mailbox::<u64>(4, world.reactor.waker());
-    let (requests, todo) = channel::<(u64, Reservation<u64>)>();
-    let worker = thread::spawn(move || {
-        for (number, slot) in todo {
-            if number % 10 == 9 {
-                continue; // Dropped: the slot is given back.
-            }
-            let _ = answers.push(u64::MAX);
-            answers.push_reserved(slot, number);
-            answers.flush_from_thread();
-        }
-    });
-    let (mut number, mut admitted, mut refused, mut answered) = (0, 0, 0, 0);
-    while answered < 5_000 {
-        while let Some(slot) = inbox.reserve() {
-            admitted += u64::from(number % 10 != 9);
-            requests.send((number, slot)).unwrap();
-            number += 1;
-        }
-        refused += 1;
-        let end_ns = mono_ns() + PATIENCE_NS;
-        world.reactor.turn(Some(mono_ns() + 1_000_000), &mut world.log).unwrap();
-        while let Some(answer) = inbox.pop() {
-            answered += u64::from(answer != u64::MAX);
-        }
-        assert!(mono_ns() < end_ns);
-    }
-    drop(requests);
-    worker.join().unwrap();
-    while let Some(answer) = inbox.pop() {
-        answered += u64::from(answer != u64::MAX);
-    }
-    assert!(refused > 0 && answered == admitted, "every admitted request was answered");
-    let all: Vec<_> = (0..inbox.capacity()).map(|_| inbox.reserve().expect("every slot came back")).collect();
-    assert!(inbox.reserve().is_none());
-    drop(all);
-    assert!(inbox.reserve().is_some());
 }
 
 fn mutual_wakes(kind: Kind) {
