@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 /// Seeds that each bug gets, for each group size. Most are found within ten; the rarest, junk left behind a torn write, needs
 /// two power cuts at the right moments.
-const SEEDS: std::ops::Range<u64> = 0..1000;
+const SEEDS: std::ops::Range<u64> = 0..5_000;
 
 /// Runs until clients see it; how, and what else was found on the way.
 fn find(canary: Canary, members: usize) -> (Option<(u64, Kind)>, BTreeMap<Kind, usize>) {
