@@ -45,7 +45,7 @@ fn the_first_entries_are_etcds() {
     assert_eq!(status.header.as_ref().unwrap().revision, 1);
     assert_eq!((status.version.as_str(), status.storage_version.as_str()), ("3.7.1", "3.7.0"));
     assert_eq!(status.leader, status.header.unwrap().member_id);
-    let log = server.log();
+    let log = server.log_when_ready();
     for text in [
         "ready to serve client requests",
         "published local member to cluster through raft",

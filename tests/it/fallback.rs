@@ -17,8 +17,12 @@ fn a_denied_ring_means_epoll_and_one_warning() {
     let dir = TempDir::new("denied");
     let server = Server::start(dir.path(), Setup { deny_io_uring: true, ..Setup::default() });
     put_and_get(&server);
-    let warnings: Vec<String> =
-        server.log().lines().filter(|l| l.contains("\"warn\"") && l.contains("io_uring")).map(str::to_owned).collect();
+    let warnings: Vec<String> = server
+        .log_when_ready()
+        .lines()
+        .filter(|l| l.contains("\"warn\"") && l.contains("io_uring"))
+        .map(str::to_owned)
+        .collect();
     assert_eq!(warnings.len(), 1, "{}", server.log());
     for part in ["EPERM", "epoll", "more CPU per request"] {
         assert!(warnings[0].contains(part), "what was missing, what is used, what it costs: {}", warnings[0]);

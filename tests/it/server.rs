@@ -172,6 +172,19 @@ impl Server {
         fs::read_to_string(&self.log_path).unwrap_or_default()
     }
 
+    /// The log, once it says that clients are served: lines are written by a thread of their own, a moment after the fact.
+    pub fn log_when_ready(&self) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            if log.contains("serving client traffic insecurely") && log.ends_with('\n') {
+                return log;
+            }
+            assert!(Instant::now() < deadline, "the log does not say that clients are served:\n{log}");
+            std::thread::sleep(POLL);
+        }
+    }
+
     pub fn wal_dir(&self) -> PathBuf {
         self.dir.join("data/member/wal")
     }
