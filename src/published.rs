@@ -1,6 +1,6 @@
 //! What the raft role lets every shard know without a question: consensus status and membership.
-//! Written by the driver alone, but for the room that shards share; read by shards, health and metrics on any thread. Each number is its own atomic: a reader
-//! that needs two to agree (leader and term) reads them from one place, the packed status under its generation.
+//! Written by the driver alone, but for the room that shards share; read by shards, health and metrics on any thread. Each
+//! number is an atomic of its own, so two of them may be of two moments; only the read gate is ordered with the store.
 
 use crate::room::Room;
 use engine::apply::cluster::Cluster;

@@ -2,29 +2,7 @@
 //! somebody. Where etcd declares one code and sends another, what it sends is what counts.
 
 use engine::apply::kv;
-
-/// gRPC status codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Code {
-    Ok = 0,
-    Canceled = 1,
-    Unknown = 2,
-    InvalidArgument = 3,
-    DeadlineExceeded = 4,
-    NotFound = 5,
-    AlreadyExists = 6,
-    PermissionDenied = 7,
-    ResourceExhausted = 8,
-    FailedPrecondition = 9,
-    Aborted = 10,
-    OutOfRange = 11,
-    Unimplemented = 12,
-    Internal = 13,
-    Unavailable = 14,
-    DataLoss = 15,
-    Unauthenticated = 16,
-}
+use net::grpc::Code;
 
 macro_rules! errors {
     ($($(#[$doc:meta])* $name:ident $code:ident $text:literal)*) => {

@@ -1,27 +1,7 @@
 //! How a call can fail, in the words etcd's own tools use.
 
+use net::grpc::Code;
 use std::fmt;
-
-/// gRPC status codes, by number.
-const CODE_NAMES: [&str; 17] = [
-    "OK",
-    "Canceled",
-    "Unknown",
-    "InvalidArgument",
-    "DeadlineExceeded",
-    "NotFound",
-    "AlreadyExists",
-    "PermissionDenied",
-    "ResourceExhausted",
-    "FailedPrecondition",
-    "Aborted",
-    "OutOfRange",
-    "Unimplemented",
-    "Internal",
-    "Unavailable",
-    "DataLoss",
-    "Unauthenticated",
-];
 
 /// The end of a failed call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +41,7 @@ impl fmt::Display for Status {
         if self.code == Status::DEADLINE_EXCEEDED {
             return f.write_str("context deadline exceeded");
         }
-        match CODE_NAMES.get(self.code as usize) {
+        match Code::ALL.get(self.code as usize).map(|code| code.label()) {
             Some(name) => write!(f, "rpc error: code = {name} desc = {}", self.message),
             None => write!(f, "rpc error: code = Code({}) desc = {}", self.code, self.message),
         }

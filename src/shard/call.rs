@@ -134,9 +134,7 @@ impl From<Error> for Failure {
 impl Failure {
     pub(super) fn status(self) -> net::grpc::Status {
         match self {
-            Self::Table(error) => {
-                net::grpc::Status::new(net::grpc::Code::from_number(error.code() as u32), error.text())
-            }
+            Self::Table(error) => net::grpc::Status::new(error.code(), error.text()),
             Self::Status(code, text) => net::grpc::Status::new(code, text),
         }
     }

@@ -327,10 +327,6 @@ impl Shard {
         if self.dirty.is_empty() { next_ns } else { mono_ns }
     }
 
-    pub fn connections(&self) -> usize {
-        self.conns.len()
-    }
-
     fn mark_dirty(&mut self, conn: &mut Conn) {
         if !conn.dirty {
             conn.dirty = true;

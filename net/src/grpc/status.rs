@@ -17,6 +17,11 @@ macro_rules! codes {
             pub fn name(self) -> &'static str {
                 match self { $(Code::$name => stringify!($name)),* }
             }
+
+            /// The name as grpc-go prints it and metrics label it: only success is spelled otherwise.
+            pub fn label(self) -> &'static str {
+                if self == Code::Ok { "OK" } else { self.name() }
+            }
         }
     };
 }

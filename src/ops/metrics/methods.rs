@@ -29,27 +29,6 @@ pub struct Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MethodId(pub u16);
 
-/// Names of the gRPC status codes 0 to 16, as the label `grpc_code` spells them.
-pub const CODES: [&str; 17] = [
-    "OK",
-    "Canceled",
-    "Unknown",
-    "InvalidArgument",
-    "DeadlineExceeded",
-    "NotFound",
-    "AlreadyExists",
-    "PermissionDenied",
-    "ResourceExhausted",
-    "FailedPrecondition",
-    "Aborted",
-    "OutOfRange",
-    "Unimplemented",
-    "Internal",
-    "Unavailable",
-    "DataLoss",
-    "Unauthenticated",
-];
-
 /// The row of a request path (`/etcdserverpb.KV/Put`). Look it up once per method, not per call.
 pub fn method_id(path: &str) -> Option<MethodId> {
     let (service, name) = path.strip_prefix('/')?.split_once('/')?;

@@ -2,8 +2,9 @@
 //! thread may write are `Shared`. Names and labels of the metrics are not here but in the table.
 
 use super::cells::{Counter, FROM_1_MS, FROM_10_MS, FROM_100_US, Gauge, Histogram, SharedCounter};
-use super::methods::{CODES, METHODS, MethodId};
+use super::methods::{METHODS, MethodId};
 use super::ops::OpTimes;
+use net::grpc::Code;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most different client API versions counted apart, count: there are about eight releases; anything beyond, which a
@@ -18,7 +19,7 @@ pub struct MethodProbe {
     pub started: Counter,
     pub received: Counter,
     pub sent: Counter,
-    handled: [Counter; CODES.len()],
+    handled: [Counter; Code::ALL.len()],
 }
 
 impl MethodProbe {

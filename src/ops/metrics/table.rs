@@ -2,11 +2,12 @@
 //! is the whole change. A row whose reader writes no sample does not appear in the output.
 
 use super::cells::{Buckets, FROM_1_MS, FROM_10_MS, FROM_100_US, Totals};
-use super::methods::{CODES, METHODS, MethodId};
+use super::methods::{METHODS, MethodId};
 use super::ops::{Op, OpTimes};
 use super::probe::{ClientVersionId, ShardProbe};
 use super::render::Samples;
 use super::{CHECKS, Sources};
+use net::grpc::Code;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -156,7 +157,7 @@ rows! {
     "etcd_uring_log_full" Gauge, [], "1 while writes are refused because the disk has no space for the log to grow.",
         |s, out| out.int(&[], s.raft.log_full.get());
     "grpc_server_handled_total" Counter, ["grpc_code", "grpc_method", "grpc_service", "grpc_type"], "Calls ended, by status.",
-        |s, out| for (at, code) in CODES.iter().enumerate() {
+        |s, out| for (at, code) in Code::ALL.iter().map(|code| code.label()).enumerate() {
             each_method(|id, labels| {
                 let count = s.sum(|shard| shard.method(id).handled_total(at));
                 out.count(&[code, labels[0], labels[1], labels[2]], count);
